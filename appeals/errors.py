@@ -1,0 +1,58 @@
+"""The error hierarchy every room shares."""
+
+from collections.abc import Mapping
+
+
+class OknoError(Exception):
+    """Root of all errors that Okno raises on purpose. The text may be shown to an operator, never to a citizen."""
+
+
+class ConfigurationError(OknoError):
+    """A setting or a YAML file is wrong. `faults` lists every fault found, each with file, line, key and value."""
+
+    def __init__(self, message: str, *, faults: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join((message, *faults)))
+        self.faults = faults
+
+
+class TransientError(OknoError):
+    """May succeed later: the store is down, the disk is full, a gateway answers 5xx. The caller tries again.
+
+    `retry_after_s` is what the other side asked for, if it did.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PermanentError(OknoError):
+    """Will never succeed as it is: the item goes to quarantine with its bytes."""
+
+
+class DecodeError(PermanentError):
+    """Bytes that are not what the channel's protocol promises. `data` holds them."""
+
+    def __init__(self, message: str, *, data: bytes) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class StaleVersionError(OknoError):
+    """Compare-and-set lost: somebody else changed the appeal first. Read it again and decide again."""
+
+
+class StaleLeaderError(OknoError):
+    """The fencing token is no longer the newest: another leader has taken over. Stop at once."""
+
+
+class IllegalTransitionError(OknoError):
+    """The state machine has no such transition."""
+
+
+class NotFoundError(OknoError):
+    """No appeal, agent, offer or blob by that name. `what` says which."""
+
+    def __init__(self, message: str, *, what: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.what = dict(what or {})

@@ -1,0 +1,232 @@
+"""Settings: frozen pydantic sections, read once by the composition root and handed out."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+KIB = 1024
+MIB = 1024 * KIB
+
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port, printed at start
+RoleName = Literal["intake", "classify", "route", "deliver", "console"]
+ALL_ROLES: tuple[RoleName, ...] = ("intake", "classify", "route", "deliver", "console")
+
+
+def _check_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"unknown time zone {name!r}; use an IANA name such as Europe/Moscow") from error
+    return name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OfficeSettings(_Section):
+    """Who we are: shown to citizens and used in what we send."""
+
+    name: str = "Okno"
+    language: Literal["ru", "en"] = "ru"  # for citizens whose language is unknown
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = "Europe/Moscow"
+    region: str = "RU-MOW"  # holidays of this region (ISO 3166-2)
+
+
+class RegistrySettings(_Section):
+    """Where appeals are kept. Empty `url`: SQLite in the data folder."""
+
+    url: str = ""  # sqlite:////path/okno.db or postgresql://user:password@host/db
+    group_max_messages: int = Field(default=64, ge=1, le=1000)
+    group_linger_ms: float = Field(default=2.0, ge=0, le=100)  # how long a first message waits for company
+    inline_blob_max_bytes: int = Field(default=64 * KIB, ge=0)  # smaller blobs are committed with the appeal itself
+
+
+class BlobSettings(_Section):
+    """Where larger blobs are kept. Empty `url`: files in the data folder; else any URL obstore knows (s3://…)."""
+
+    url: str = ""
+    options: dict[str, str] = Field(default_factory=dict)  # endpoint, keys
+
+
+class QueueSettings(_Section):
+    """Where the queues are. `memory://` serves one process; several need Redis 7+ or Valkey."""
+
+    url: str = "memory://"  # or redis://host:6379/0, rediss://, redis+sentinel://host:26379/0?service=mymaster
+    max_tries: int = Field(default=5, ge=1)  # then the item is quarantined
+    claim_idle_s: float = Field(default=30.0, gt=0)  # handed out and not acknowledged for so long: its worker is dead
+    sweep_interval_s: float = Field(default=5.0, gt=0)
+    stale_after_s: float = Field(default=30.0, gt=0)  # an appeal that stood in a state for so long is queued again
+
+
+class HttpSettings(_Section):
+    """The one HTTP server: console, citizen's page, API, hooks, health."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    public_url: str = ""  # how the outside reaches us; empty: http://host:port
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-* are believed
+
+
+class EmailSettings(_Section):
+    """Mail in over SMTP and LMTP, out over a relay."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    smtp_port: Port = 8025
+    lmtp_port: Port | None = None  # None: no LMTP server
+    hostname: str = "okno.localhost"  # in greetings, Message-IDs
+    mailboxes: tuple[str, ...] = ("appeals@okno.localhost",)  # recipients we take mail for; anything else is refused
+    sender: str = "appeals@okno.localhost"  # From of what we send
+    max_message_bytes: int = Field(default=25 * MIB, ge=KIB)
+    max_connections: int = Field(default=200, ge=1)
+    max_recipients: int = Field(default=50, ge=1)
+    command_timeout_s: float = Field(default=60.0, gt=0)
+    relay_host: str = "127.0.0.1"
+    relay_port: Port = 25
+    relay_tls: Literal["none", "starttls", "tls"] = "none"
+    relay_username: str = ""
+    relay_password: SecretStr = SecretStr("")
+
+
+class SmsSettings(_Section):
+    """Twilio: signed form posts in, Messages API out."""
+
+    enabled: bool = False
+    account_sid: str = ""
+    auth_token: SecretStr = SecretStr("")
+    number: str = ""  # ours, E.164: From of what we send
+    default_region: str = "RU"  # how to read numbers without a country code
+    api_url: str = "https://api.twilio.com"
+    media_hosts: tuple[str, ...] = ("api.twilio.com", "mms.twiliocdn.com")  # MMS media is fetched from these only
+
+
+class TelegramSettings(_Section):
+    """A bot: polling, or a webhook with a secret."""
+
+    enabled: bool = False
+    token: SecretStr = SecretStr("")
+    mode: Literal["polling", "webhook"] = "polling"
+    webhook_secret: SecretStr = SecretStr("")  # the {secret} of /hooks/telegram/{secret} and the header's token
+    api_url: str = "https://api.telegram.org"
+    max_file_bytes: int = Field(default=20 * MIB, ge=0)  # the Bot API's own limit for downloads
+    poll_timeout_s: float = Field(default=10.0, ge=0)
+
+
+class KioskDevice(_Section):
+    """One kiosk that may write to us."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: str = ""
+    secrets: tuple[SecretStr, ...] = Field(min_length=1)  # whsec_…; more than one while a key is rotated
+    address: str = ""
+    revoked: bool = False
+
+
+class KioskSettings(_Section):
+    """Kiosks: forms in over Standard Webhooks; answers are fetched by the kiosk or posted to `answer_url`."""
+
+    enabled: bool = False
+    devices: tuple[KioskDevice, ...] = ()
+    answer_url: str = ""  # where answers are posted, signed; empty: the kiosk shows them by number and code
+    max_body_bytes: int = Field(default=25 * MIB, ge=KIB)
+
+
+class FaxSettings(_Section):
+    """Fax: one HTTP gateway and a watched spool folder."""
+
+    enabled: bool = False
+    gateway: Literal["sinch"] = "sinch"
+    api_url: str = "https://fax.api.sinch.com"
+    project_id: str = ""
+    key_id: str = ""
+    key_secret: SecretStr = SecretStr("")
+    webhook_username: str = ""  # the gateway signs in to our hook with these (HTTP Basic)
+    webhook_password: SecretStr = SecretStr("")
+    number: str = ""  # ours, E.164
+    spool_dir: Path | None = None  # TIFF and PDF files put here are taken in; None: not watched
+    max_body_bytes: int = Field(default=50 * MIB, ge=KIB)
+    max_pages: int = Field(default=200, ge=1)
+
+
+class ClassifierSettings(_Section):
+    """Topic tagging. Empty `model`: the default model made at set-up."""
+
+    model: Path | None = None
+    threshold: float = Field(default=0.5, ge=0, le=1)  # below it the appeal goes to triage
+    batch: int = Field(default=50, ge=1)
+    taxonomy: Path | None = None  # None: the one that comes with Okno
+
+
+class RoutingSettings(_Section):
+    """The router. `rules` None: the rule file that comes with Okno."""
+
+    rules: Path | None = None
+    offer_timeout_s: float = Field(default=60.0, gt=0)
+    decline_delay_s: float = Field(default=10.0, ge=0)  # before the agent's next offer after a decline
+    timeout_delay_s: float = Field(default=30.0, ge=0)  # … after an offer timed out
+    disconnect_delay_s: float = Field(default=0.0, ge=0)  # … after a lost connection came back
+    disconnect_grace_s: float = Field(default=20.0, ge=0)  # a connection may be lost for so long
+    wrap_up_s: float = Field(default=10.0, ge=0)
+    lease_ttl_s: float = Field(default=4.0, gt=0.5)
+    tick_s: float = Field(default=0.25, gt=0)
+
+
+class ConsoleSettings(_Section):
+    """Agents' console and citizen's page."""
+
+    session_hours: float = Field(default=12.0, gt=0)
+    presence_ttl_s: float = Field(default=15.0, gt=0)
+    log_in_attempts_per_minute: int = Field(default=10, ge=1)
+    status_attempts_per_minute: int = Field(default=20, ge=1)  # citizen's page, per address
+    max_upload_bytes: int = Field(default=25 * MIB, ge=KIB)
+
+
+class DeadlineSettings(_Section):
+    """Federal Law 59-FZ: art. 8 (registration, forwarding), art. 12 (answer, extension). Days are calendar days."""
+
+    registration_days: int = Field(default=3, ge=0)
+    forwarding_days: int = Field(default=7, ge=0)
+    answer_days: int = Field(default=30, ge=1)
+    extension_days: int = Field(default=30, ge=0)
+
+
+class DeliverySettings(_Section):
+    """Sending of replies: retry with back-off."""
+
+    max_attempts: int = Field(default=12, ge=1)
+    first_retry_s: float = Field(default=5.0, gt=0)
+    max_retry_s: float = Field(default=6 * 3600.0, gt=0)
+    acknowledge: bool = True  # write the citizen the number at once
+
+
+class LogSettings(_Section):
+    """Logs on standard error."""
+
+    format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal, else JSON
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(_Section):
+    """Everything an `okno.yaml` can say."""
+
+    data_dir: Path = Path("okno-data")
+    secret_key: SecretStr = SecretStr("")  # signs reply tokens and codes; empty: made once in the data folder
+    office: OfficeSettings = OfficeSettings()
+    registry: RegistrySettings = RegistrySettings()
+    blobs: BlobSettings = BlobSettings()
+    queues: QueueSettings = QueueSettings()
+    http: HttpSettings = HttpSettings()
+    email: EmailSettings = EmailSettings()
+    sms: SmsSettings = SmsSettings()
+    telegram: TelegramSettings = TelegramSettings()
+    kiosk: KioskSettings = KioskSettings()
+    fax: FaxSettings = FaxSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    routing: RoutingSettings = RoutingSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    deadlines: DeadlineSettings = DeadlineSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    log: LogSettings = LogSettings()

@@ -1,0 +1,167 @@
+"""The port of the connectors: how one starts, registers, sends, reports its health and stops."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from aiohttp import web
+
+from appeals.envelope import AppealEnvelope, Attachment, Channel, ContactPoint
+from appeals.errors import PermanentError
+from appeals.registration import Contents, QuarantineItem, Registration
+from appeals.reply import DeliveryState, ReplyKind
+
+
+class Intake(Protocol):
+    """Where connectors hand over messages. `appeals.intake.Intake` is the real one."""
+
+    async def register(self, envelope: AppealEnvelope, contents: Contents) -> Registration:
+        """Commit the message and its bytes; only then may the channel be acknowledged (P1).
+
+        `contents` must hold the bytes of `envelope.raw` and of every attachment. Idempotent by (connector,
+        external_id).
+        Raises TransientError if nothing was kept (answer 451 or 503), PermanentError if the message can never be
+        registered (call `quarantine`).
+        """
+        ...
+
+    async def quarantine(self, item: QuarantineItem, content: bytes) -> UUID:
+        """Keep bytes that cannot be processed, with the reason; returns the entry's id once it is committed (P4).
+
+        Idempotent by (connector, SHA-256 of content) while the entry is held. Raises TransientError if nothing was
+        kept.
+        """
+        ...
+
+
+class Cursors(Protocol):
+    """Durable positions of a connector (Telegram offset, IMAP UIDs, a spool's mark)."""
+
+    async def get(self, connector: str, name: str) -> str | None:
+        """Return the value committed last."""
+        ...
+
+    async def put(self, connector: str, name: str, value: str) -> None:
+        """Commit the value. Call it only after what it stands for is registered (P1)."""
+        ...
+
+
+class DeliveryReports(Protocol):
+    """Where connectors report what became of a reply after `send` (call-backs, bounces)."""
+
+    async def report(self, connector: str, *, external_id: str, state: DeliveryState, detail: str = "") -> bool:
+        """Note the state; False if no reply with that external id is known. Late and repeated reports are harmless."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectorPorts:
+    """All that a connector is handed. It opens no store and reads no configuration by itself."""
+
+    intake: Intake
+    cursors: Cursors
+    reports: DeliveryReports
+    now: Callable[[], datetime]  # aware UTC
+    public_url: str  # how the outside world reaches our HTTP server, no trailing slash: signatures are made over it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutboundMessage:
+    """One reply as a connector gets it to send."""
+
+    reply_id: UUID
+    kind: ReplyKind
+    appeal_number: str
+    recipient: ContactPoint
+    subject: str
+    text: str
+    language: str
+    message_id: str  # ours, without angle brackets
+    in_reply_to: tuple[str, ...] = ()  # oldest first, without angle brackets
+    reply_token: str = ""  # signed: put where the citizen's answer will carry it back (Reply-To plus-address)
+    attachments: tuple[Attachment, ...] = ()
+    read_blob: Callable[[str], Awaitable[bytes]]  # SHA-256 -> bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What the channel's first hop said when it took the message."""
+
+    external_id: str  # what later reports will call it
+    state: DeliveryState = DeliveryState.SENT
+    detail: str = ""
+
+
+class HealthState(StrEnum):
+    """How a connector is."""
+
+    STARTING = "starting"
+    UP = "up"
+    DEGRADED = "degraded"  # works in part: says which part in `detail`
+    DOWN = "down"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectorHealth:
+    """A connector's report on itself, for /readyz, metrics and `okno doctor`."""
+
+    state: HealthState
+    detail: str = ""
+    addresses: tuple[str, ...] = ()  # where it listens, for people: "smtp://127.0.0.1:8025"
+    last_message_at: datetime | None = None
+
+
+class Connector(ABC):
+    """Code that speaks one channel's protocol.
+
+    Life: the composition root builds it, mounts `routes()`, calls `start()` (listen, log in; raises
+    ConfigurationError or TransientError), runs `work()` in its task group until shut-down, then calls `stop()`,
+    which accepts nothing more and returns when what is in hand is finished. An exception out of `work()` is a bug:
+    one bad message never ends it (P4), a lost server is retried with back-off and shown in `health()`.
+    """
+
+    name: str  # unique among the running connectors; the registry's `connector`
+    channel: Channel
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """HTTP routes that the daemon serves for this connector; none by default."""
+        return ()
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin to accept messages."""
+
+    async def work(self) -> None:  # noqa: B027 - an optional part of the port
+        """Run the connector's own loop (polling, watching a folder); returns at once if it has none."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Accept nothing more and finish what is in hand."""
+
+    @abstractmethod
+    async def send(self, message: OutboundMessage) -> Receipt:
+        """Hand one reply to the channel's first hop.
+
+        At least once: it may be called again with the same `message_id` after a crash. Raises TransientError
+        (tried again with back-off; honours `retry_after_s`) or PermanentError (shown to the agent, not tried again).
+        """
+
+    async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:  # noqa: ARG002
+        """Process bytes from quarantine again, as if they had come in now; `context` is the quarantine item's.
+
+        Raises DecodeError or PermanentError if they are still no good.
+        """
+        raise PermanentError(f"connector {self.name} cannot retry quarantined bytes")
+
+    @abstractmethod
+    def health(self) -> ConnectorHealth:
+        """Report now, from memory: no I/O."""
+
+
+ConnectorFactory = Callable[[Any, ConnectorPorts], Connector]
+"""What an entry point of group `okno.connectors` names: (its settings section, ports) -> a connector."""

@@ -1,0 +1,1 @@
+"""Work streams, agent queues, presence and the lease: one port, two backends."""

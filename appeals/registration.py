@@ -15,6 +15,7 @@ class Registration:
 
     appeal_id: UUID
     number: str
+    secret_code: str  # with the number it opens the citizen's page; shown to the citizen, never logged
     envelope_id: UUID
     duplicate: bool  # the message was registered before: nothing new was written (P2)
     joined: bool  # it joined an open appeal instead of opening a new one

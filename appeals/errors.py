@@ -1,18 +1,20 @@
-"""The error hierarchy every room shares."""
+"""The error hierarchy every room shares. Its root is in `config`, which may import nothing above it."""
 
 from collections.abc import Mapping
 
+from config.errors import ConfigurationError, OknoError
 
-class OknoError(Exception):
-    """Root of all errors that Okno raises on purpose. The text may be shown to an operator, never to a citizen."""
-
-
-class ConfigurationError(OknoError):
-    """A setting or a YAML file is wrong. `faults` lists every fault found, each with file, line, key and value."""
-
-    def __init__(self, message: str, *, faults: tuple[str, ...] = ()) -> None:
-        super().__init__("\n".join((message, *faults)))
-        self.faults = faults
+__all__ = [
+    "ConfigurationError",
+    "DecodeError",
+    "IllegalTransitionError",
+    "NotFoundError",
+    "OknoError",
+    "PermanentError",
+    "StaleLeaderError",
+    "StaleVersionError",
+    "TransientError",
+]
 
 
 class TransientError(OknoError):

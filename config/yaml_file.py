@@ -158,7 +158,8 @@ def validation_faults(document: YamlDocument, error: ValidationError) -> list[Fa
 
 def refuse(file: str, faults: Iterable[Fault]) -> ConfigurationError:
     """Return the error that lists `faults` in the order of the file."""
-    return _refuse(file, sorted(faults, key=_place))
+    ordered: list[Fault] = sorted(faults, key=_place)
+    return _refuse(file, ordered)
 
 
 def _place(fault: Fault) -> tuple[int, int]:

@@ -1,0 +1,93 @@
+"""Fixtures every room's tests use: real servers on loopback, each with a free port and a folder of its own.
+
+A server that is not there skips its tests on a developer's machine and fails them in CI (environment CI set).
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests import servers
+from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
+
+
+def _missing(error: ServerNotFoundError) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{error} (in CI it must be there)")
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis (or Valkey) 7+ for the run: `.url .flushall() .kill() .restart()`.
+
+    Tests share it: use `redis_url`, which begins empty, and `own_redis_server` to kill it.
+    """
+    try:
+        with servers.running_redis(tmp_path_factory.mktemp("redis")) as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of the shared Redis, emptied for this test."""
+    redis_server.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run a Redis of this test's own, to kill and restart at will."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    try:
+        with servers.running_redis(folder) as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL 14+ for the run: `.url`, `.create_database() -> url`. Tests share it: do not kill it."""
+    try:
+        with servers.running_postgres() as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """URL of a fresh, empty database: postgresql://…."""
+    return postgres_server.create_database()
+
+
+@pytest.fixture
+def own_postgres_server() -> Iterator[PostgresServer]:
+    """Run a PostgreSQL of this test's own (takes a second or two), to `kill()` and `restart()` at will."""
+    try:
+        with servers.running_postgres() as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a TCP port on loopback that nobody listens on now."""
+    return servers.free_port()
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> Path:
+    """Return a Chromium for playwright: `launch(executable_path=str(…), args=["--no-sandbox", "--disable-gpu"])`."""
+    try:
+        return servers.find_chromium()
+    except ServerNotFoundError as error:
+        _missing(error)

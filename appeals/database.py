@@ -1,0 +1,120 @@
+"""The database under the registry: engines for SQLite and PostgreSQL by URL alone, and its errors in our words."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, make_url
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from appeals.errors import ConfigurationError, TransientError
+
+READERS = 8  # connections
+BUSY_TIMEOUT_MS = 5_000  # SQLite: how long a second process waits for the write lock
+CONNECT_TIMEOUT_S = 5
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+
+def registry_url(url: str, data_dir: Path) -> URL:
+    """Return the SQLAlchemy URL for what an operator wrote; empty means SQLite in `data_dir`.
+
+    Raises ConfigurationError, without the password, if it names no database we support.
+    """
+    if not url:
+        return URL.create(DRIVERS["sqlite"], database=str(data_dir / "okno.db"))
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError("registry.url is no URL; write sqlite:////path/okno.db or postgresql://…") from error
+    backend = parsed.drivername.partition("+")[0]
+    if backend not in DRIVERS:
+        raise ConfigurationError(f"registry.url: {backend!r} is not supported; use sqlite or postgresql")
+    return parsed.set(drivername=DRIVERS[backend])
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn a database that is down, full, locked or slow into TransientError; leave broken constraints as they are."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError, TimeoutError) as error:
+        raise TransientError("the registry's database is not available") from error
+    except DatabaseError as error:
+        if error.connection_invalidated:
+            raise TransientError("the registry's database closed the connection") from error
+        raise
+
+
+def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
+    """Set the pragmas the promises rest on, and take over BEGIN from the driver."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver would begin too late, and not IMMEDIATE
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # P1: a commit is on disk, not in a cache
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-65536")  # KiB
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def do_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+class Database:
+    """Two engines over one database: `writer`, used one transaction at a time, and `reader`."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            options: dict[str, Any] = {"poolclass": AsyncAdaptedQueuePool, "connect_args": {"timeout": 5.0}}
+            self.writer = create_async_engine(url, pool_size=1, max_overflow=0, **options)
+            self.reader = create_async_engine(url, pool_size=READERS, max_overflow=0, **options)
+            _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE")
+            _prepare_sqlite(self.reader, begin="BEGIN")
+        else:
+            self.writer = self.reader = create_async_engine(
+                url,
+                pool_size=READERS,
+                max_overflow=2,
+                pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
+                pool_timeout=CONNECT_TIMEOUT_S,
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+            )
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One write transaction: committed and fsynced when the block ends, rolled back if it raises."""
+        with translated_errors():
+            async with self.writer.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """One read transaction: everything in the block sees the same state (SQLite) or committed rows (PostgreSQL)."""
+        with translated_errors():
+            async with self.reader.connect() as connection:
+                yield connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.writer.dispose()
+        if self.reader is not self.writer:
+            await self.reader.dispose()

@@ -1,0 +1,35 @@
+"""What has changed and who should know: handed to the queues after each commit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(kw_only=True, slots=True)
+class Changes:
+    """What a committed transaction changed, by who must look at it."""
+
+    classify: list[UUID] = field(default_factory=list)  # appeals that need a topic
+    route_appeals: list[UUID] = field(default_factory=list)  # appeals the leader must read again
+    route_agents: list[str] = field(default_factory=list)  # agents the leader must read again
+    deliver: list[UUID] = field(default_factory=list)  # replies to send
+    agent_messages: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)  # for agents' consoles
+
+    def __bool__(self) -> bool:
+        return bool(self.classify or self.route_appeals or self.route_agents or self.deliver or self.agent_messages)
+
+
+class Notifier(Protocol):
+    """Tells the queues. Best effort: it never raises, the sweeper makes up for what is lost (P3)."""
+
+    async def notify(self, changes: Changes) -> None:
+        """Put what changed onto the streams and agent queues."""
+        ...
+
+
+class SilentNotifier:
+    """For processes that have no queues (the CLI): the daemon's sweeper will find what changed."""
+
+    async def notify(self, changes: Changes) -> None:
+        """Say nothing."""

@@ -13,7 +13,8 @@ _BYTES_PER_UNIT = 2
 def split_text(text: str, *, limit: int) -> list[str]:
     """Split `text` into parts of at most `limit` UTF-16 code units, at line ends or spaces where there are any.
 
-    The text is cleaned first (`media.clean_text`); white space at the cuts is dropped, nothing else is; no part is empty; a text of white space alone has no parts.
+    The text is cleaned first (`media.clean_text`); white space at the cuts is dropped, nothing else is; no part is
+    empty; a text of white space alone has no parts.
     A character outside the Basic Multilingual Plane counts as two units and is never cut in two. `limit` is at least 2.
     """
     parts: list[str] = []

@@ -1,0 +1,262 @@
+"""The SMS connector: Twilio's hooks in, Twilio's Messages API out."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+import aiohttp
+import structlog
+from aiohttp import web
+from multidict import MultiDict
+from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
+
+from appeals.envelope import Attachment, BlobRef, Channel
+from appeals.errors import ConfigurationError, PermanentError, TransientError
+from appeals.registration import QuarantineItem, Registration
+from config.settings import SmsSettings
+from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
+from connectors.in_hand import InHand
+from connectors.media import describe_attachment
+from connectors.parts import SentParts, split_text
+from connectors.problem import answering_problems, problem, read_body, register_or_quarantine
+from connectors.sms.form import (
+    FORM_MEDIA_TYPE,
+    IncomingSms,
+    MediaLink,
+    Signature,
+    build_envelope,
+    parse_form,
+    read_message,
+    to_e164,
+)
+from connectors.sms.media import MediaFetcher
+from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, CallBack, MessagesApi, explain
+
+logger = structlog.get_logger(__name__)
+
+INCOMING_PATH = "/hooks/twilio/sms"
+STATUS_PATH = "/hooks/twilio/status"
+MAX_BODY_BYTES = 256 * 1024  # a form of ours holds 1,600 characters and at most ten URLs
+REPORT_RETRY_DELAYS_S = (0.1, 0.4, 1.5, 3.0)  # a call-back may overtake the commit of its receipt
+
+
+class SmsConnector(Connector):
+    """Receives at /hooks/twilio/sms, hears of deliveries at /hooks/twilio/status, sends through the Messages API.
+
+    Twilio tries a hook that answers 503 again only if it is told to: configure the number's URL with the fragment
+    `#rc=5&rp=all` (connection overrides; not part of what is signed) and the same URL as the fallback.
+    """
+
+    name = "sms"
+    channel = Channel.SMS
+
+    def __init__(self, settings: SmsSettings, ports: ConnectorPorts) -> None:
+        _check(settings)
+        self._settings = settings
+        self._ports = ports
+        self._number = to_e164(settings.number, default_region=settings.default_region) or settings.number
+        self._signature = Signature(settings.auth_token.get_secret_value())
+        self._in_hand = InHand()
+        self._sent_parts = SentParts()
+        self._resources = AsyncExitStack()
+        self._media: MediaFetcher | None = None
+        self._api: MessagesApi | None = None
+        self._state = HealthState.STARTING
+        self._trouble = ""  # the last send's, until one succeeds
+        self._last_message_at: datetime | None = None
+
+    # ---- life
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Return the two hooks."""
+        return (
+            web.post(INCOMING_PATH, answering_problems(self._receive)),
+            web.post(STATUS_PATH, answering_problems(self._receive_status)),
+        )
+
+    async def start(self) -> None:
+        """Open the HTTP client; nothing is asked of Twilio until there is something to send."""
+        session = await self._resources.enter_async_context(aiohttp.ClientSession())
+        token = self._settings.auth_token.get_secret_value()
+        auth = aiohttp.BasicAuth(self._settings.account_sid, token)
+        api_url = self._settings.api_url
+        self._media = MediaFetcher(session, hosts=self._settings.media_hosts, api_url=api_url, auth=auth)
+        self._api = MessagesApi(session, account_sid=self._settings.account_sid, auth_token=token, api_url=api_url)
+        self._state = HealthState.UP
+
+    async def stop(self) -> None:
+        """Refuse new hooks with 503, wait for those in hand, close the client."""
+        await self._in_hand.finish()
+        await self._resources.aclose()
+        self._state = HealthState.STOPPED
+
+    def health(self) -> ConnectorHealth:
+        """Report now: degraded while Twilio refuses what we send."""
+        degraded = self._state is HealthState.UP and self._trouble
+        return ConnectorHealth(
+            state=HealthState.DEGRADED if degraded else self._state,
+            detail=self._trouble,
+            addresses=(f"{self._ports.public_url}{INCOMING_PATH}",),
+            last_message_at=self._last_message_at,
+        )
+
+    # ---- in
+    async def _receive(self, request: web.Request) -> web.StreamResponse:
+        async with self._in_hand.hold():
+            body = await read_body(request, max_bytes=MAX_BODY_BYTES)
+            form = self._authentic_form(request, body)
+            if form is None:
+                return problem(403, detail="The signature is missing or wrong.")
+            await register_or_quarantine(
+                self._ports.intake,
+                partial(self._register, form, body),
+                item=QuarantineItem(connector=self.name, channel=self.channel, stage="decode", reason=""),
+                content=body,
+            )
+            return web.Response(text=str(MessagingResponse()), content_type="text/xml")
+
+    def _authentic_form(self, request: web.Request, body: bytes) -> MultiDict[str] | None:
+        """Return the form if Twilio signed it. Raises DecodeError if it is none."""
+        if request.content_type != FORM_MEDIA_TYPE:
+            raise web.HTTPUnsupportedMediaType
+        form = parse_form(body)
+        # Behind proxies only the public URL is what Twilio signed; `raw_path` has the query as it came.
+        url = f"{self._ports.public_url}{request.raw_path}"
+        signature = request.headers.get("X-Twilio-Signature", "")
+        return form if self._signature.matches(url, form, signature=signature) else None
+
+    async def _register(self, form: MultiDict[str], body: bytes) -> Registration:
+        message = read_message(form, default_region=self._settings.default_region, body=body)
+        attachments, contents, notes = await self._fetch_media(message)
+        raw = BlobRef.of(body, FORM_MEDIA_TYPE)
+        envelope = build_envelope(
+            message, attachments, connector=self.name, notes=notes, raw=raw, received_at=self._ports.now()
+        )
+        registration = await self._ports.intake.register(envelope, {**contents, raw.sha256: body})
+        self._last_message_at = envelope.received_at
+        logger.info(
+            "connector.message_registered",
+            connector=self.name,
+            appeal_id=str(registration.appeal_id),
+            duplicate=registration.duplicate,
+        )
+        return registration
+
+    async def _fetch_media(
+        self, message: IncomingSms
+    ) -> tuple[tuple[Attachment, ...], dict[str, bytes], tuple[str, ...]]:
+        """Return the attachments, their bytes, and a note for each file that could not be had.
+
+        A file that cannot be had never holds the text back: Twilio may not post it a second time, while the file
+        stays at Twilio under the URL in the raw form.
+        """
+        if self._media is None:
+            raise TransientError("the connector is not running")
+        fetched = await asyncio.gather(*(self._fetch(self._media, link) for link in message.media))
+        attachments: list[Attachment] = []
+        contents: dict[str, bytes] = {}
+        notes: list[str] = []
+        for at, item in enumerate(fetched, start=1):
+            if isinstance(item, str):
+                notes.append(f"[файл {at} не получен / file {at} not received: {item}]")
+            else:
+                attachment, content = item
+                attachments.append(attachment)
+                contents[attachment.sha256] = content
+        return tuple(attachments), contents, tuple(notes)
+
+    async def _fetch(self, fetcher: MediaFetcher, link: MediaLink) -> tuple[Attachment, bytes] | str:
+        try:
+            media = await fetcher.fetch(link.url)
+        except (PermanentError, TransientError) as error:
+            logger.warning("connector.media_missing", connector=self.name, reason=str(error))
+            return str(error)
+        declared = link.media_type or media.media_type
+        return describe_attachment(media.name, declared, media.content), media.content
+
+    async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:  # noqa: ARG002
+        """Process a quarantined post again: its signature was checked when it came in."""
+        async with self._in_hand.hold():
+            return await self._register(parse_form(content), content)
+
+    # ---- call-backs
+    async def _receive_status(self, request: web.Request) -> web.StreamResponse:
+        async with self._in_hand.hold():
+            form = self._authentic_form(request, await read_body(request, max_bytes=MAX_BODY_BYTES))
+            if form is None:
+                return problem(403, detail="The signature is missing or wrong.")
+            state = STATES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
+            external_id = request.query.get("whole") or form.get("MessageSid") or form.get("SmsSid") or ""
+            # Of several parts the last one's delivery stands for the whole; any part's failure does.
+            if state and external_id and (state.name == "FAILED" or request.query.get("last", "1") == "1"):
+                known = await self._report(external_id, form)
+                logger.info("connector.delivery_reported", connector=self.name, state=state, known=known)
+            return web.Response(status=204)
+
+    async def _report(self, external_id: str, form: MultiDict[str]) -> bool:
+        state = STATES[form.get("MessageStatus") or form.get("SmsStatus") or ""]
+        detail = explain(form.get("ErrorCode"))
+        report = partial(self._ports.reports.report, self.name, external_id=external_id, state=state, detail=detail)
+        for delay_s in REPORT_RETRY_DELAYS_S:
+            if await report():
+                return True
+            await asyncio.sleep(delay_s)
+        return await report()
+
+    # ---- out
+    async def send(self, message: OutboundMessage) -> Receipt:
+        """Send the text in as many messages as it takes; the first one's SID names the whole."""
+        if message.attachments:
+            raise PermanentError("SMS carries no files: answer without attachments or by another channel")
+        recipient = to_e164(message.recipient.value, default_region=self._settings.default_region)
+        if recipient is None:
+            raise PermanentError("the recipient is not a telephone number: a short code or a name cannot be answered")
+        parts = split_text(message.text, limit=MAX_BODY_UNITS)
+        if not parts:
+            raise PermanentError("the text is empty")
+        async with self._in_hand.hold():
+            sids = await self._send_parts(parts, recipient, message_id=message.message_id, reply_id=message.reply_id)
+        return Receipt(external_id=sids[0], detail=", ".join(sids))
+
+    async def _send_parts(
+        self, parts: Sequence[str], recipient: str, *, message_id: str, reply_id: UUID
+    ) -> tuple[str, ...]:
+        if self._api is None:
+            raise TransientError("the connector is not running")
+        taken = self._sent_parts.of(message_id)
+        try:
+            for at in range(len(taken), len(parts)):
+                whole = self._sent_parts.of(message_id)[0] if at else None
+                call_back = CallBack(
+                    url=f"{self._ports.public_url}{STATUS_PATH}", whole=whole, last=at == len(parts) - 1
+                )
+                sid = await self._api.send(
+                    parts[at], sender=self._number, recipient=recipient, call_back=call_back, reply_id=reply_id
+                )
+                self._sent_parts.add(message_id, sid)
+        except TransientError as error:
+            self._trouble = str(error)
+            raise
+        except PermanentError:
+            self._sent_parts.finish(message_id)
+            raise
+        self._trouble = ""
+        taken = self._sent_parts.of(message_id)
+        self._sent_parts.finish(message_id)
+        return taken
+
+
+def _check(settings: SmsSettings) -> None:
+    faults = tuple(
+        f"sms.{key}: must be set"
+        for key, value in (
+            ("account_sid", settings.account_sid),
+            ("auth_token", settings.auth_token.get_secret_value()),
+            ("number", settings.number),
+        )
+        if not value
+    )
+    if faults:
+        raise ConfigurationError("the SMS connector cannot work with these settings", faults=faults)

@@ -1,0 +1,122 @@
+"""Fetching the files of an MMS: only from the provider's hosts, with a limit on size."""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from appeals.errors import PermanentError, TransientError
+
+logger = structlog.get_logger(__name__)
+
+MAX_MEDIA_BYTES = 16 * 1024 * 1024  # Twilio takes 5 MB; carriers' own limits are lower
+MAX_REDIRECTS = 3  # api.twilio.com sends us on to its CDN once
+FETCH_TIMEOUT_S = 4.0  # Twilio waits 15 s for our answer
+RETRY_DELAYS_S = (0.2, 1.0)  # tries within one hook call
+
+_REDIRECTS = frozenset(
+    {
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedMedia:
+    """The bytes of one file."""
+
+    content: bytes
+    media_type: str  # as the server declared it, may be empty
+    name: str  # from Content-Disposition or the URL's last part
+
+
+class MediaFetcher:
+    """Fetches MMS files.
+
+    The account's credentials go to the first host only, never along a redirect: the CDN's URLs are signed by
+    themselves, and other hosts have no business with them.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, *, hosts: tuple[str, ...], api_url: str, auth: aiohttp.BasicAuth
+    ) -> None:
+        self._session = session
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._plain_http = is_loopback_http(URL(api_url))  # tests and the demo; never a real provider
+        self._auth = auth
+
+    async def fetch(self, address: str) -> FetchedMedia:
+        """Fetch one file, trying a few times.
+
+        Raises PermanentError (foreign host, gone, too large) or TransientError (the server cannot just now).
+        """
+        for delay_s in RETRY_DELAYS_S:
+            try:
+                return await self._follow(address)
+            except TransientError as error:
+                logger.info("connector.media_retried", reason=str(error))
+                await asyncio.sleep(delay_s)
+        return await self._follow(address)
+
+    async def _follow(self, address: str) -> FetchedMedia:
+        auth: aiohttp.BasicAuth | None = self._auth
+        url = self._checked(address)
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                async with self._session.get(
+                    url,
+                    auth=auth,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S),
+                ) as response:
+                    if response.status not in _REDIRECTS:
+                        return await self._read(response)
+                    url = self._checked(str(url.join(URL(response.headers.get("Location", "")))))
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise TransientError(f"media server out of reach: {type(error).__name__}") from error
+            auth = None
+        raise PermanentError("too many redirects")
+
+    def _checked(self, address: str) -> URL:
+        try:
+            url = URL(address)
+        except ValueError as error:
+            raise PermanentError("not a URL") from error
+        if (url.host or "").lower() not in self._hosts:
+            raise PermanentError("not a host of the provider")
+        if url.scheme != "https" and not (self._plain_http and is_loopback_http(url)):
+            raise PermanentError("not https")
+        return url
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse) -> FetchedMedia:
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise TransientError(f"media server answered {response.status}")
+        if response.status != HTTPStatus.OK:
+            raise PermanentError(f"media server answered {response.status}")
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > MAX_MEDIA_BYTES:
+                raise PermanentError(f"larger than {MAX_MEDIA_BYTES} bytes")
+        disposition = response.content_disposition
+        name = (disposition.filename if disposition else None) or response.url.name
+        return FetchedMedia(content=bytes(content), media_type=response.headers.get("Content-Type", ""), name=name)
+
+
+def is_loopback_http(url: URL) -> bool:
+    """Tell whether the URL is plain HTTP to this very machine."""
+    if url.scheme != "http" or url.host is None:
+        return False
+    try:
+        return ip_address(url.host).is_loopback
+    except ValueError:
+        return url.host == "localhost"

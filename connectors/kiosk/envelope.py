@@ -1,0 +1,109 @@
+"""From a kiosk's submission to the appeal envelope."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+import phonenumbers
+
+from appeals.envelope import (
+    AppealEnvelope,
+    AuthenticityResult,
+    BlobRef,
+    Channel,
+    ContactPoint,
+    ContactPointKind,
+    Location,
+    ThreadReferences,
+)
+from appeals.errors import DecodeError
+from appeals.registration import Contents
+from config.settings import KioskDevice
+from connectors.kiosk.submission import KioskAttachment, KioskCitizen, KioskSubmission
+from connectors.media import describe_attachment
+
+_EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodedSubmission:
+    """A submission ready to be registered."""
+
+    envelope: AppealEnvelope
+    contents: Contents
+
+
+def build_envelope(
+    submission: KioskSubmission, body: bytes, *, device: KioskDevice, connector: str, received_at: datetime
+) -> DecodedSubmission:
+    """Return the envelope and its bytes. `body` is what the kiosk posted, kept as the original.
+
+    The sender is the form at the kiosk, "<kiosk id>/<form id>": nobody has proved that the email or phone typed in is
+    theirs. An answer goes there all the same, so the first usable one is `reply_to`; both stay in `fields`.
+    Raises DecodeError if an attachment is not Base64.
+    """
+    contents = {(raw := BlobRef.of(body, "application/json")).sha256: body}
+    attachments = []
+    for part in submission.attachments:
+        content = _content_of(part, body)
+        attachment = describe_attachment(
+            part.name, part.media_type, content, inline=part.media_type.startswith("image/")
+        )
+        contents[attachment.sha256] = content
+        attachments.append(attachment)
+    origin = f"{device.id}/{submission.id}"
+    text = submission.text or _text_of_fields(submission)
+    envelope = AppealEnvelope(
+        channel=Channel.KIOSK,
+        connector=connector,
+        external_id=origin,
+        received_at=received_at,
+        sent_at=submission.created_at,
+        sender=ContactPoint(kind=ContactPointKind.KIOSK, value=origin, name=submission.citizen.name),
+        recipients=(ContactPoint(kind=ContactPointKind.KIOSK, value=device.id, name=device.name),),
+        reply_to=contact_of(submission.citizen),
+        subject=" ".join((submission.subject or submission.form).split()),
+        text=text,
+        clean_text=text,
+        language=submission.language,
+        attachments=tuple(attachments),
+        threading=ThreadReferences(message_id=origin),  # comes back in `in_reply_to` of our answers: see `send`
+        authenticity=(AuthenticityResult(method="webhook_signature", result="pass", detail=device.id),),
+        location=submission.location or (Location(address=device.address) if device.address else None),
+        fields=_fields_of(submission),
+        raw=raw,
+    )
+    return DecodedSubmission(envelope=envelope, contents=contents)
+
+
+def contact_of(citizen: KioskCitizen) -> ContactPoint | None:
+    """Return the email address or, without one, the international phone number the citizen typed in; else None."""
+    email = citizen.email.strip()
+    if _EMAIL.fullmatch(email):
+        local, _, domain = email.rpartition("@")
+        return ContactPoint(kind=ContactPointKind.EMAIL, value=f"{local}@{domain.lower()}", name=citizen.name)
+    try:
+        phone = phonenumbers.parse(citizen.phone, None)
+    except phonenumbers.NumberParseException:  # a national number: guessing its country could reach a stranger
+        return None
+    if not phonenumbers.is_valid_number(phone):
+        return None
+    value = phonenumbers.format_number(phone, phonenumbers.PhoneNumberFormat.E164)
+    return ContactPoint(kind=ContactPointKind.PHONE, value=value, name=citizen.name)
+
+
+def _content_of(part: KioskAttachment, body: bytes) -> bytes:
+    try:
+        return part.content()
+    except ValueError as error:
+        raise DecodeError(str(error), data=body) from error
+
+
+def _text_of_fields(submission: KioskSubmission) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in submission.field_texts().items() if value)
+
+
+def _fields_of(submission: KioskSubmission) -> dict[str, str]:
+    citizen = submission.citizen
+    known = {"form": submission.form, "name": citizen.name, "phone": citizen.phone, "email": citizen.email}
+    return {name: value for name, value in known.items() if value} | submission.field_texts()

@@ -44,6 +44,10 @@ class StaleVersionError(OknoError):
     """Compare-and-set lost: somebody else changed the appeal first. Read it again and decide again."""
 
 
+class NotHolderError(OknoError):
+    """The agent does not hold the appeal: somebody else does, or nobody."""
+
+
 class StaleLeaderError(OknoError):
     """The fencing token is no longer the newest: another leader has taken over. Stop at once."""
 

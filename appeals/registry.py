@@ -321,7 +321,7 @@ async def _routing_views(connection: AsyncConnection, ids: Sequence[UUID]) -> li
         RoutingView(
             appeal=appeal,
             pending_offer=pending.get(appeal.id),
-            refused_by=frozenset(refused[appeal.id]),
+            refused_by=frozenset(refused[appeal.id]) | frozenset(appeal.attributes.get("released_by", ())),
             last_agent=last_agents.get(appeal.citizen_id),
             segments=segments.get(appeal.citizen_id, frozenset()),
             has_attachments=appeal.id in with_attachments,

@@ -1,0 +1,19 @@
+"""What the intake decides by: who we are, how long an answer may take, when an old appeal is opened again."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from config.settings import DeadlineSettings, OfficeSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntakePolicy:
+    """Everything about intake that an operator can set, and the key that signs codes and tokens."""
+
+    secret_key: bytes
+    public_url: str
+    office: OfficeSettings
+    deadlines: DeadlineSettings
+    acknowledge: bool = True
+    mail_domain: str = "okno.localhost"  # of our message ids
+    reopen_within: timedelta = timedelta(days=30)  # a later message opens a new appeal

@@ -1,0 +1,160 @@
+"""The outbox: replies that wait to be sent, and what became of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, select, update
+
+from appeals import tables
+from appeals.errors import NotFoundError
+from appeals.event_chain import Event
+from appeals.notify import Changes, Notifier
+from appeals.registry import Registry, Transaction
+from appeals.reply import UNSENT_STATES, DeliveryState, Reply
+from appeals.rows import to_reply
+
+SENDING_TIMEOUT = timedelta(minutes=10)  # a worker that took a reply for so long is dead: another one may send it
+FINAL_STATES = frozenset({DeliveryState.DELIVERED, DeliveryState.FAILED})
+
+_UNSENT = [state.value for state in UNSENT_STATES]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryOutcome:
+    """What one attempt came to."""
+
+    reply: Reply  # as `begin` gave it
+    state: DeliveryState  # SENT or DELIVERED; QUEUED: again at `next_attempt_at`; FAILED: given up
+    external_id: str | None = None
+    error: str = ""
+    next_attempt_at: datetime | None = None
+
+
+class Outbox:
+    """Hands out replies to send, one worker each, and keeps what the channels say of them."""
+
+    def __init__(self, registry: Registry, *, notifier: Notifier) -> None:
+        self._registry = registry
+        self._notifier = notifier
+
+    async def due(self, *, limit: int) -> list[UUID]:
+        """Return ids of replies whose time has come, those of dead workers included: the sweeper queues them again."""
+        column = tables.replies.c
+        query = select(column.id).where(column.state.in_(_UNSENT), column.next_attempt_at <= self._registry.now())
+        async with self._registry.database.read() as connection:
+            return list((await connection.execute(query.order_by(column.next_attempt_at).limit(limit))).scalars())
+
+    async def begin(self, ids: Sequence[UUID]) -> list[Reply]:
+        """Take those that are due: nobody else gets them before SENDING_TIMEOUT. Others are left out."""
+        column = tables.replies.c
+        async with self._registry.transaction() as transaction:
+            query = select(tables.replies).where(
+                column.id.in_(ids), column.state.in_(_UNSENT), column.next_attempt_at <= transaction.now
+            )
+            rows = (await transaction.connection.execute(query.with_for_update(skip_locked=True))).all()
+            if rows:
+                statement = update(tables.replies).where(column.id.in_([row.id for row in rows]))
+                await transaction.connection.execute(
+                    statement.values(
+                        state=DeliveryState.SENDING.value,
+                        attempts=column.attempts + 1,
+                        next_attempt_at=transaction.now + SENDING_TIMEOUT,
+                    )
+                )
+        return [to_reply(row) for row in rows]
+
+    async def settle(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+        """Write what attempts came to. A report that overtook the outcome keeps its say."""
+        if not outcomes:
+            return
+        async with self._registry.transaction() as transaction:
+            await transaction.connection.execute(_SETTLE, [_outcome_row(item, transaction) for item in outcomes])
+            for item in outcomes:
+                transaction.events.append(_event(item.reply, item.state, detail=item.error))
+        await self._tell([(item.reply, item.state) for item in outcomes])
+
+    async def report(self, connector: str, *, external_id: str, state: DeliveryState, detail: str = "") -> bool:
+        """Note what a channel says of a reply it took; see `connectors.base.DeliveryReports`."""
+        column = tables.replies.c
+        async with self._registry.transaction() as transaction:
+            query = select(tables.replies).where(column.connector == connector, column.external_id == external_id)
+            row = (await transaction.connection.execute(query.with_for_update())).first()
+            if row is None:
+                return False
+            reply = to_reply(row)
+            if reply.state in FINAL_STATES or reply.state is state:
+                return True
+            error = detail if state is DeliveryState.FAILED else ""
+            await transaction.connection.execute(
+                update(tables.replies).where(column.id == reply.id).values(state=state.value, error=error)
+            )
+            transaction.events.append(_event(reply, state, detail=detail))
+        await self._tell([(reply, state)])
+        return True
+
+    async def retry(self, reply_id: UUID) -> None:
+        """Send a failed reply again from the start. Raises NotFoundError unless it has failed."""
+        column = tables.replies.c
+        async with self._registry.transaction() as transaction:
+            statement = update(tables.replies).where(column.id == reply_id, column.state == DeliveryState.FAILED.value)
+            values = {"state": DeliveryState.QUEUED.value, "attempts": 0, "next_attempt_at": transaction.now}
+            if (await transaction.connection.execute(statement.values(values))).rowcount != 1:
+                raise NotFoundError(f"no failed reply {reply_id}")
+        await self._notifier.notify(Changes(deliver=[reply_id]))
+
+    async def _tell(self, changed: Sequence[tuple[Reply, DeliveryState]]) -> None:
+        """Let the agent's console know how far the answer has got."""
+        messages: list[tuple[str, dict[str, object]]] = []
+        appeals = {
+            appeal.id: appeal
+            for appeal in await self._registry.appeals_by_id(
+                [reply.appeal_id for reply, _ in changed if reply.agent_id is not None]
+            )
+        }
+        for reply, _ in changed:
+            appeal = appeals.get(reply.appeal_id)
+            if reply.agent_id is not None and appeal is not None:
+                message: dict[str, object] = {
+                    "type": "appeal_changed",
+                    "appeal_id": str(appeal.id),
+                    "version": appeal.version,
+                    "state": appeal.state.value,
+                }
+                messages.append((reply.agent_id, message))
+        if messages:
+            await self._notifier.notify(Changes(agent_messages=list(messages)))
+
+
+_SETTLE = (
+    update(tables.replies)
+    .where(tables.replies.c.id == bindparam("reply_id"), tables.replies.c.state == DeliveryState.SENDING.value)
+    .values(
+        state=bindparam("new_state"),
+        external_id=bindparam("new_external_id"),
+        error=bindparam("new_error"),
+        next_attempt_at=bindparam("new_next_attempt_at"),
+        sent_at=bindparam("new_sent_at"),
+    )
+)
+
+
+def _outcome_row(outcome: DeliveryOutcome, transaction: Transaction) -> dict[str, Any]:
+    sent = outcome.state in (DeliveryState.SENT, DeliveryState.DELIVERED)
+    return {
+        "reply_id": outcome.reply.id,
+        "new_state": outcome.state.value,
+        "new_external_id": outcome.external_id,
+        "new_error": outcome.error,
+        "new_next_attempt_at": outcome.next_attempt_at or transaction.now,
+        "new_sent_at": transaction.now if sent else None,
+    }
+
+
+def _event(reply: Reply, state: DeliveryState, *, detail: str) -> Event:
+    data = {"reply_id": str(reply.id), "kind": reply.kind.value, "detail": detail}
+    return Event(
+        kind=f"reply.{state.value}", actor=f"connector:{reply.connector}", appeal_id=reply.appeal_id, data=data
+    )

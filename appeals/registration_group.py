@@ -1,0 +1,369 @@
+"""Registers a group of envelopes inside one transaction: de-duplicates, threads, finds citizens, opens appeals."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from uuid_utils.compat import uuid7
+
+from appeals import tables
+from appeals.acknowledgement import acknowledgement, guess_language
+from appeals.appeal import Appeal, AppealState, check_transition
+from appeals.appeal_rows import write_changed
+from appeals.blob_rows import insert_new
+from appeals.deadlines import answer_deadline
+from appeals.envelope import AppealEnvelope, Channel, ContactPoint
+from appeals.event_chain import Event
+from appeals.intake_policy import IntakePolicy
+from appeals.notify import Changes
+from appeals.numbering import new_number, read_reply_token, secret_code
+from appeals.registration import Registration
+from appeals.registry import Transaction
+from appeals.reply import Reply, ReplyKind
+from appeals.rows import contact_key, dedup_key, reply_row, to_appeal
+from appeals.threading import ThreadIndex, ThreadMatch, inbound_key, match_thread, outbound_key, referenced_ids
+
+SHORT_CHANNELS = frozenset({Channel.SMS})
+
+
+@dataclass(kw_only=True, slots=True)
+class _Draft:
+    """An appeal as this transaction changes it. `base_version` 0: opened here."""
+
+    appeal: Appeal
+    base_version: int
+    conversation: str | None = None
+
+
+class RegistrationGroup:
+    """One use: `register` once, inside `transaction`; then read `changes` after the commit."""
+
+    def __init__(self, transaction: Transaction, policy: IntakePolicy, *, is_sqlite: bool) -> None:
+        self.changes = Changes()
+        self._transaction = transaction
+        self._connection = transaction.connection
+        self._now = transaction.now
+        self._policy = policy
+        self._is_sqlite = is_sqlite
+        self._known: dict[str, Registration] = {}
+        self._citizens: dict[str, UUID] = {}  # by contact key
+        self._drafts: dict[UUID, _Draft] = {}
+        self._index = ThreadIndex(by_key={}, by_number={}, by_conversation={}, appeals={})
+        self._rows: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ("citizens", "contact_points", "envelopes", "thread_keys", "replies")
+        }
+
+    async def register(self, envelopes: Sequence[AppealEnvelope]) -> list[Registration]:
+        """Write everything the envelopes bring; one registration each, in order."""
+        await self._read_known(envelopes)
+        fresh = [item for item in envelopes if dedup_key(item.connector, item.external_id) not in self._known]
+        await self._read_citizens(fresh)
+        await self._read_threads(fresh)
+        numbers = await self._free_numbers(len(fresh))
+        registrations = [self._register(envelope, numbers) for envelope in envelopes]
+        await self._write()
+        return registrations
+
+    # ---- what the registry knows
+    async def _read_known(self, envelopes: Sequence[AppealEnvelope]) -> None:
+        keys = [dedup_key(item.connector, item.external_id) for item in envelopes]
+        column = tables.envelopes.c
+        query = (
+            select(column.dedup_key, column.id, column.appeal_id, tables.appeals.c.number)
+            .join(tables.appeals, tables.appeals.c.id == column.appeal_id)
+            .where(column.dedup_key.in_(keys))
+        )
+        for row in await self._connection.execute(query):
+            self._known[row.dedup_key] = self._registration(row.appeal_id, row.number, row.id, duplicate=True)
+
+    async def _read_citizens(self, envelopes: Iterable[AppealEnvelope]) -> None:
+        keys = {contact_key(item.sender) for item in envelopes if item.sender is not None}
+        column = tables.contact_points.c
+        query = select(column.key, column.citizen_id).where(column.key.in_(keys))
+        if keys:
+            self._citizens = {row.key: row.citizen_id for row in await self._connection.execute(query)}
+
+    async def _read_threads(self, envelopes: Sequence[AppealEnvelope]) -> None:
+        by_key = await self._read_thread_keys(envelopes)
+        tokens = [item.threading.reply_token for item in envelopes if item.threading.reply_token]
+        named = [read_reply_token(self._policy.secret_key, token) for token in tokens]
+        numbers = [item.threading.appeal_number for item in envelopes if item.threading.appeal_number]
+        talks = [item.threading.conversation for item in envelopes if item.threading.conversation]
+        by_conversation = await self._read_conversations(talks) if talks else {}
+        column = tables.appeals.c
+        ids = {*by_key.values(), *by_conversation.values(), *(item for item in named if item is not None)}
+        by_number: dict[str, UUID] = {}
+        if ids or numbers:
+            query = select(tables.appeals).where(column.id.in_(ids) | column.number.in_(numbers))
+            for row in await self._connection.execute(query):
+                if self._may_join(appeal := to_appeal(row)):
+                    self._drafts[appeal.id] = _Draft(
+                        appeal=appeal, base_version=appeal.version, conversation=row.conversation
+                    )
+                    by_number[appeal.number] = appeal.id
+        self._index = ThreadIndex(
+            by_key={key: value for key, value in by_key.items() if value in self._drafts},
+            by_number=by_number,
+            by_conversation={key: value for key, value in by_conversation.items() if value in self._drafts},
+            appeals={key: draft.appeal for key, draft in self._drafts.items()},
+        )
+
+    async def _read_thread_keys(self, envelopes: Iterable[AppealEnvelope]) -> dict[str, UUID]:
+        ids = {message_id for item in envelopes for message_id in referenced_ids(item)}
+        if not ids:
+            return {}
+        keys = [key for message_id in ids for key in (outbound_key(message_id), inbound_key(message_id))]
+        column = tables.thread_keys.c
+        query = select(column.key, column.appeal_id).where(column.key.in_(keys))
+        return {row.key: row.appeal_id for row in await self._connection.execute(query)}
+
+    async def _read_conversations(self, talks: Sequence[str]) -> dict[str, UUID]:
+        """Return the newest appeal of each running talk."""
+        column = tables.appeals.c
+        query = select(column.conversation, column.id).where(column.conversation.in_(talks))
+        rows = await self._connection.execute(query.order_by(column.registered_at, column.id))
+        return {row.conversation: row.id for row in rows}
+
+    def _may_join(self, appeal: Appeal) -> bool:
+        if appeal.state is not AppealState.CLOSED or appeal.closed_at is None:
+            return True
+        return self._now - appeal.closed_at <= self._policy.reopen_within
+
+    async def _free_numbers(self, count: int) -> list[str]:
+        """Return `count` numbers that no appeal has. The unique constraint has the last word."""
+        numbers: set[str] = set()
+        while len(numbers) < count:
+            fresh = {new_number() for _ in range(count - len(numbers))}
+            column = tables.appeals.c.number
+            taken = (await self._connection.execute(select(column).where(column.in_(fresh)))).scalars().all()
+            numbers |= fresh - set(taken)
+        return list(numbers)
+
+    # ---- one envelope
+    def _register(self, envelope: AppealEnvelope, numbers: list[str]) -> Registration:
+        key = dedup_key(envelope.connector, envelope.external_id)
+        if known := self._known.get(key):
+            return known
+        citizen_id = self._citizens.get(contact_key(envelope.sender)) if envelope.sender else None
+        match = match_thread(envelope, self._index, citizen_id=citizen_id, secret_key=self._policy.secret_key)
+        if match:
+            draft = self._drafts[match.appeal_id]
+            self._join(draft, envelope, match)
+        else:
+            draft = self._open(envelope, citizen_id or self._new_citizen(envelope), number=numbers.pop())
+        self._keep_envelope(envelope, draft.appeal.id, key=key)
+        registration = self._registration(
+            draft.appeal.id, draft.appeal.number, envelope.id, duplicate=False, joined=match is not None
+        )
+        self._known[key] = replace(registration, duplicate=True)
+        return registration
+
+    def _new_citizen(self, envelope: AppealEnvelope) -> UUID | None:
+        if envelope.sender is None:
+            return None
+        citizen_id, key = uuid7(), contact_key(envelope.sender)
+        language = envelope.language or "und"
+        row = {"name": envelope.sender.name, "language": language, "segments": [], "created_at": self._now}
+        self._rows["citizens"].append({"id": citizen_id, **row})
+        self._rows["contact_points"].append(
+            {"key": key, "citizen_id": citizen_id, "name": envelope.sender.name, "created_at": self._now}
+        )
+        self._citizens[key] = citizen_id
+        return citizen_id
+
+    def _open(self, envelope: AppealEnvelope, citizen_id: UUID | None, *, number: str) -> _Draft:
+        office = self._policy.office
+        deadline = answer_deadline(
+            self._now, days=self._policy.deadlines.answer_days, timezone=office.timezone, region=office.region
+        )
+        region = envelope.location.region if envelope.location and envelope.location.region else office.region
+        appeal = Appeal(
+            id=uuid7(),
+            number=number,
+            version=1,
+            state=AppealState.REGISTERED,
+            citizen_id=citizen_id,
+            channel=envelope.channel,
+            connector=envelope.connector,
+            subject=envelope.subject,
+            language=envelope.language or "und",
+            region=region,
+            topic=None,
+            topic_confidence=None,
+            priority=0,
+            queue=None,
+            agent_id=None,
+            rule_set=None,
+            received_at=envelope.received_at,
+            registered_at=self._now,
+            waiting_since=envelope.received_at,
+            changed_at=self._now,
+            deadline_at=deadline.due_at,
+            answered_at=None,
+            closed_at=None,
+            attributes={**envelope.fields, "automatic": "true"} if envelope.automatic else dict(envelope.fields),
+        )
+        draft = _Draft(appeal=appeal, base_version=0, conversation=envelope.threading.conversation)
+        self._drafts[appeal.id] = draft
+        self._index_draft(draft)
+        data = {"number": number, "channel": envelope.channel.value, "deadline": deadline.reason}
+        self._note("appeal.registered", draft, envelope, data)
+        self.changes.classify.append(appeal.id)
+        self._acknowledge(draft, envelope)
+        return draft
+
+    def _join(self, draft: _Draft, envelope: AppealEnvelope, match: ThreadMatch) -> None:
+        """Add the message to an appeal there is; a person's word brings an answered or closed one back."""
+        appeal = draft.appeal
+        state = appeal.state
+        changes: dict[str, Any] = {"version": appeal.version + 1}
+        if not envelope.automatic:
+            changes |= {"channel": envelope.channel, "connector": envelope.connector}
+            if state is AppealState.ANSWERED and appeal.agent_id is not None:
+                state = AppealState.ASSIGNED
+            elif state in (AppealState.ANSWERED, AppealState.CLOSED):
+                state = AppealState.WAITING
+                changes |= {"waiting_since": envelope.received_at, "closed_at": None}
+        if state is not appeal.state:
+            check_transition(appeal.state, state)
+            changes |= {"state": state, "changed_at": self._now}
+        draft.appeal = replace(appeal, **changes)
+        self._index_draft(draft)
+        data = {"because": match.reason, "from_state": appeal.state.value, "state": state.value}
+        self._note("envelope.joined", draft, envelope, data)
+        self._tell(draft.appeal)
+
+    def _tell(self, appeal: Appeal) -> None:
+        if appeal.state in (AppealState.WAITING, AppealState.ASSIGNED):
+            self.changes.route_appeals.append(appeal.id)
+        if appeal.agent_id and appeal.state in (AppealState.ASSIGNED, AppealState.ANSWERED, AppealState.OFFERED):
+            message = {
+                "type": "appeal_changed",
+                "appeal_id": str(appeal.id),
+                "version": appeal.version,
+                "state": appeal.state.value,
+            }
+            self.changes.agent_messages.append((appeal.agent_id, message))
+
+    def _index_draft(self, draft: _Draft) -> None:
+        """Later messages of the same group find what this one made."""
+        appeal = draft.appeal
+        self._index.by_number[appeal.number] = appeal.id
+        self._index.appeals[appeal.id] = appeal
+        if draft.conversation:
+            self._index.by_conversation[draft.conversation] = appeal.id
+
+    def _keep_envelope(self, envelope: AppealEnvelope, appeal_id: UUID, *, key: str) -> None:
+        row = {
+            "id": envelope.id,
+            "dedup_key": key,
+            "appeal_id": appeal_id,
+            "received_at": envelope.received_at,
+            "raw_sha256": envelope.raw.sha256,
+            "has_attachments": bool(envelope.attachments),
+            "automatic": envelope.automatic,
+            "document": envelope.model_dump_json(by_alias=True),
+        }
+        self._rows["envelopes"].append(row)
+        if envelope.threading.message_id:
+            thread_key = inbound_key(envelope.threading.message_id)[:1024]
+            self._rows["thread_keys"].append({"key": thread_key, "appeal_id": appeal_id})
+
+    def _acknowledge(self, draft: _Draft, envelope: AppealEnvelope) -> None:
+        """Queue the number for the citizen: once per appeal, never to a machine."""
+        if envelope.automatic or envelope.sender is None or not self._policy.acknowledge:
+            return
+        reply = self._acknowledgement(draft.appeal, envelope, recipient=answer_to(envelope, envelope.sender))
+        self._rows["replies"].append(reply_row(reply))
+        self._rows["thread_keys"].append({"key": outbound_key(reply.message_id), "appeal_id": draft.appeal.id})
+        self.changes.deliver.append(reply.id)
+
+    def _acknowledgement(self, appeal: Appeal, envelope: AppealEnvelope, *, recipient: ContactPoint) -> Reply:
+        policy, reply_id = self._policy, uuid7()
+        language = guess_language(f"{envelope.subject} {envelope.clean_text}", default=policy.office.language)
+        subject, text = acknowledgement(
+            language=language,
+            number=appeal.number,
+            code=secret_code(policy.secret_key, appeal.id),
+            deadline_at=appeal.deadline_at,
+            timezone=policy.office.timezone,
+            url=policy.public_url,
+            office=policy.office.name,
+            short=envelope.channel in SHORT_CHANNELS,
+        )
+        return Reply(
+            id=reply_id,
+            appeal_id=appeal.id,
+            kind=ReplyKind.ACKNOWLEDGEMENT,
+            agent_id=None,
+            channel=envelope.channel,
+            connector=envelope.connector,
+            recipient=recipient,
+            subject=subject,
+            text=text,
+            language=language,
+            in_reply_to=(envelope.threading.message_id,) if envelope.threading.message_id else (),
+            message_id=f"{reply_id.hex}@{policy.mail_domain}",
+            next_attempt_at=self._now,
+            created_at=self._now,
+        )
+
+    def _note(self, kind: str, draft: _Draft, envelope: AppealEnvelope, data: dict[str, Any]) -> None:
+        data |= {"envelope_id": str(envelope.id), "connector": envelope.connector, "raw_sha256": envelope.raw.sha256}
+        appeal = draft.appeal
+        self._transaction.events.append(
+            Event(kind=kind, actor="citizen", appeal_id=appeal.id, appeal_version=appeal.version, data=data)
+        )
+
+    def _registration(
+        self, appeal_id: UUID, number: str, envelope_id: UUID, *, duplicate: bool, joined: bool = False
+    ) -> Registration:
+        return Registration(
+            appeal_id=appeal_id,
+            number=number,
+            secret_code=secret_code(self._policy.secret_key, appeal_id),
+            envelope_id=envelope_id,
+            duplicate=duplicate,
+            joined=joined,
+        )
+
+    # ---- writing
+    async def _write(self) -> None:
+        changed = [draft for draft in self._drafts.values() if draft.appeal.version != draft.base_version]
+        opened = [_appeal_row(draft) for draft in changed if draft.base_version == 0]
+        inserts = (
+            (tables.citizens, self._rows["citizens"]),
+            (tables.contact_points, self._rows["contact_points"]),
+            (tables.appeals, opened),
+            (tables.envelopes, self._rows["envelopes"]),
+            (tables.replies, self._rows["replies"]),
+        )
+        for table, rows in inserts:
+            if rows:
+                await self._connection.execute(insert(table), rows)
+        if self._rows["thread_keys"]:
+            await self._connection.execute(
+                insert_new(tables.thread_keys, is_sqlite=self._is_sqlite), self._rows["thread_keys"]
+            )
+        joined = [draft for draft in changed if draft.base_version]
+        if joined:
+            await write_changed(self._connection, [(draft.appeal, draft.base_version) for draft in joined])
+
+
+def answer_to(envelope: AppealEnvelope, sender: ContactPoint) -> ContactPoint:
+    """Return where answers go: Reply-To if it is of the sender's kind (an address for answers), else the sender."""
+    reply_to = envelope.reply_to
+    return reply_to if reply_to is not None and reply_to.kind is sender.kind else sender
+
+
+def _appeal_row(draft: _Draft) -> dict[str, Any]:
+    appeal = draft.appeal
+    row = {name: getattr(appeal, name) for name in Appeal.__dataclass_fields__}
+    return {
+        **row,
+        "state": appeal.state.value,
+        "channel": appeal.channel.value,
+        "conversation": draft.conversation,
+    }

@@ -1,0 +1,80 @@
+"""Which appeal a message belongs to: an ordered policy, each step with its reason.
+
+1. A reply token that we signed: whoever holds it was written to by us.
+2. In-Reply-To or References of a message that we sent; or of an earlier message of the same citizen.
+3. The appeal's number in the text, if the sender is a contact point of that appeal's citizen: B can never write into
+   A's appeal by quoting its number.
+4. The running talk on channels without message ids.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from appeals.appeal import Appeal
+from appeals.envelope import AppealEnvelope
+from appeals.numbering import read_reply_token
+
+MAX_REFERENCES = 50  # message ids looked at, newest first: longer chains are somebody's experiment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThreadMatch:
+    """The appeal a message joins, and why."""
+
+    appeal_id: UUID
+    reason: str  # reply_token, our_message, own_message, number, conversation
+
+
+@dataclass(kw_only=True, slots=True)
+class ThreadIndex:
+    """What the registry knows about the references of some messages."""
+
+    by_key: dict[str, UUID]  # thread_keys
+    by_number: dict[str, UUID]
+    by_conversation: dict[str, UUID]
+    appeals: dict[UUID, Appeal]
+
+
+def referenced_ids(envelope: AppealEnvelope) -> Sequence[str]:
+    """Return the message ids that the envelope answers, nearest first."""
+    return envelope.threading.in_reply_to[:MAX_REFERENCES]
+
+
+def outbound_key(message_id: str) -> str:
+    """Return the thread key of a message that we sent."""
+    return f"out:{message_id}"
+
+
+def inbound_key(message_id: str) -> str:
+    """Return the thread key of a message that we received."""
+    return f"in:{message_id}"
+
+
+def match_thread(
+    envelope: AppealEnvelope, index: ThreadIndex, *, citizen_id: UUID | None, secret_key: bytes
+) -> ThreadMatch | None:
+    """Return the first match of the policy, or None: the message opens a new appeal."""
+    references = envelope.threading
+    if references.reply_token:
+        appeal_id = read_reply_token(secret_key, references.reply_token)
+        if appeal_id in index.appeals:
+            return ThreadMatch(appeal_id=appeal_id, reason="reply_token")
+    for message_id in referenced_ids(envelope):
+        if appeal_id := index.by_key.get(outbound_key(message_id)):
+            return ThreadMatch(appeal_id=appeal_id, reason="our_message")
+        appeal_id = index.by_key.get(inbound_key(message_id))
+        if appeal_id and _is_of(citizen_id, appeal_id, index):
+            return ThreadMatch(appeal_id=appeal_id, reason="own_message")
+    if references.appeal_number:
+        appeal_id = index.by_number.get(references.appeal_number)
+        if appeal_id and _is_of(citizen_id, appeal_id, index):
+            return ThreadMatch(appeal_id=appeal_id, reason="number")
+    if references.conversation and (appeal_id := index.by_conversation.get(references.conversation)):
+        return ThreadMatch(appeal_id=appeal_id, reason="conversation")
+    return None
+
+
+def _is_of(citizen_id: UUID | None, appeal_id: UUID, index: ThreadIndex) -> bool:
+    appeal = index.appeals.get(appeal_id)
+    return citizen_id is not None and appeal is not None and appeal.citizen_id == citizen_id

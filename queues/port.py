@@ -87,6 +87,13 @@ class Queues(ABC):
         """Take over items handed out more than `idle_s` seconds ago and never acknowledged: their worker is dead."""
 
     @abstractmethod
+    async def touch(self, stream: str, ids: Sequence[str], *, consumer: str) -> None:
+        """Show that `consumer` still works on items it holds: `claim` sees them as handed out now, no try is counted.
+
+        Ids that are not pending are ignored.
+        """
+
+    @abstractmethod
     async def depth(self, stream: str) -> StreamDepth:
         """Count what the stream holds."""
 
@@ -106,7 +113,10 @@ class Queues(ABC):
 
     @abstractmethod
     async def agent_queue_tail(self, agent_id: str) -> str:
-        """Return the id of the newest entry, "0" if the queue is empty: take it before a snapshot, read after it."""
+        """Return the id of the newest entry: take it before a snapshot, read after it.
+
+        Of an empty queue: an id that stands before its first entry and, unlike "0", notices a loss of the queue.
+        """
 
     @abstractmethod
     async def agent_queue_has_gap(self, agent_id: str, after_id: str) -> bool:

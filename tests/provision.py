@@ -4,6 +4,7 @@ It prints one line a thing and never fails the set-up: what is missing is skippe
 machine and fails them in CI.
 """
 
+# ruff: noqa: T201 - a program that reports to its user
 import functools
 import os
 import shutil

@@ -162,13 +162,13 @@ class _ServerProcess:
 
     def _spawn(self, command: list[str | Path]) -> None:
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: PLW1509 - only a system call after the fork
+            self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent(self._death_signal),
+                preexec_fn=_die_with_parent(self._death_signal),  # noqa: PLW1509 - one system call, no Python lock
                 **_as_user(self._user),
             )
 

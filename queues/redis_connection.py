@@ -1,0 +1,99 @@
+"""Clients for one Redis or Valkey: a single server, or the master that Sentinel names."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+
+from appeals.errors import ConfigurationError
+
+DIRECT_SCHEMES: Final = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
+SENTINEL_SCHEMES: Final = {"redis+sentinel": False, "rediss+sentinel": True}  # TLS to the master and the sentinels
+SENTINEL_PORT: Final = 26379
+
+COMMAND_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 3.0
+MAX_CONNECTIONS: Final = 10_000  # each waiting console holds one; a Redis takes 10,000 clients by default
+MIN_MAJOR: Final = 7  # XAUTOCLAIM that drops deleted entries, effects replication of scripts
+
+
+def connect(url: str, *, blocking: bool) -> Redis:
+    """Return a client for `url`; nothing is sent yet.
+
+    `blocking`: for reads that wait, whose caller bounds the wait; else each command may take COMMAND_TIMEOUT_S.
+    A command whose connection breaks is tried once more on a new one, unless it blocks: its caller comes back anyway.
+    Raises ConfigurationError for a URL that cannot be read.
+    """
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "protocol": 2,  # one shape of replies over all versions of redis-py
+        "max_connections": MAX_CONNECTIONS,
+        "socket_timeout": None if blocking else COMMAND_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0 if blocking else 1),
+    }
+    scheme = urlsplit(url).scheme
+    try:
+        if scheme in SENTINEL_SCHEMES:
+            return _sentinel_master(url, options)
+        if scheme in DIRECT_SCHEMES:
+            direct = DIRECT_SCHEMES[scheme] + url[len(scheme) :]
+            parse_url(direct)
+            client: Redis = Redis.from_url(direct, **options)
+            return client
+    except ValueError as error:
+        raise ConfigurationError(f"queues.url: {error}") from error
+    known = ", ".join((*DIRECT_SCHEMES, *SENTINEL_SCHEMES))
+    raise ConfigurationError(f"queues.url: unknown scheme {scheme!r}; known: memory, {known}")
+
+
+def _sentinel_master(url: str, options: Mapping[str, Any]) -> Redis:
+    """Read redis+sentinel://[user:password@]host[:port][,host[:port]…]/db?service=name[&sentinel_password=…]."""
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    service = query.get("service")
+    if not service:
+        raise ValueError("Sentinel needs the service's name: …?service=mymaster")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    tls = SENTINEL_SCHEMES[parts.scheme]
+    sentinel_options = {name: options[name] for name in ("socket_connect_timeout", "retry")}
+    sentinel_options |= {"socket_timeout": COMMAND_TIMEOUT_S, "ssl": tls}
+    if "sentinel_password" in query:
+        sentinel_options |= {"password": query["sentinel_password"], "username": query.get("sentinel_username")}
+    addresses = [_host_and_port(host) for host in hosts.split(",")]
+    sentinel = Sentinel(addresses, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
+    client: Redis = sentinel.master_for(
+        service,
+        db=int(parts.path.strip("/") or "0"),
+        username=unquote(user) or None,
+        password=unquote(password) or None,
+        ssl=tls,
+        **options,
+    )
+    return client
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host = urlsplit(f"//{text}")
+    if not host.hostname:
+        raise ValueError(f"no host in {text!r}")
+    return host.hostname, host.port or SENTINEL_PORT
+
+
+def check_server(info: Mapping[str, Any]) -> None:
+    """Check the reply to INFO server. Raises ConfigurationError with what to do."""
+    valkey = info.get("valkey_version")
+    version = str(valkey or info.get("redis_version", "0"))
+    if valkey is None and int(version.partition(".")[0]) < MIN_MAJOR:
+        raise ConfigurationError(
+            f"queues.url: Redis {version} is too old; use Redis {MIN_MAJOR} or newer, any Valkey, or memory://"
+        )
+    if info.get("redis_mode") == "cluster":
+        raise ConfigurationError("queues.url: Redis Cluster is not supported; use one server, or Sentinel for failover")

@@ -33,7 +33,7 @@ from connectors.sms.form import (
     to_e164,
 )
 from connectors.sms.media import MediaFetcher
-from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, CallBack, MessagesApi, explain
+from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, CallBack, MessagesApi, basic_authorization, explain
 
 logger = structlog.get_logger(__name__)
 
@@ -80,9 +80,11 @@ class SmsConnector(Connector):
         """Open the HTTP client; nothing is asked of Twilio until there is something to send."""
         session = await self._resources.enter_async_context(aiohttp.ClientSession())
         token = self._settings.auth_token.get_secret_value()
-        auth = aiohttp.BasicAuth(self._settings.account_sid, token)
+        authorization = basic_authorization(self._settings.account_sid, token)
         api_url = self._settings.api_url
-        self._media = MediaFetcher(session, hosts=self._settings.media_hosts, api_url=api_url, auth=auth)
+        self._media = MediaFetcher(
+            session, hosts=self._settings.media_hosts, api_url=api_url, authorization=authorization
+        )
         self._api = MessagesApi(session, account_sid=self._settings.account_sid, auth_token=token, api_url=api_url)
         self._state = HealthState.UP
 

@@ -46,12 +46,12 @@ class MediaFetcher:
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, *, hosts: tuple[str, ...], api_url: str, auth: aiohttp.BasicAuth
+        self, session: aiohttp.ClientSession, *, hosts: tuple[str, ...], api_url: str, authorization: str
     ) -> None:
         self._session = session
         self._hosts = frozenset(host.lower() for host in hosts)
         self._plain_http = is_loopback_http(URL(api_url))  # tests and the demo; never a real provider
-        self._auth = auth
+        self._authorization = authorization
 
     async def fetch(self, address: str) -> FetchedMedia:
         """Fetch one file, trying a few times.
@@ -67,13 +67,13 @@ class MediaFetcher:
         return await self._follow(address)
 
     async def _follow(self, address: str) -> FetchedMedia:
-        auth: aiohttp.BasicAuth | None = self._auth
+        headers = {"Authorization": self._authorization}
         url = self._checked(address)
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 async with self._session.get(
                     url,
-                    auth=auth,
+                    headers=headers,
                     allow_redirects=False,
                     timeout=aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S),
                 ) as response:
@@ -82,7 +82,7 @@ class MediaFetcher:
                     url = self._checked(str(url.join(URL(response.headers.get("Location", "")))))
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise TransientError(f"media server out of reach: {type(error).__name__}") from error
-            auth = None
+            headers = {}
         raise PermanentError("too many redirects")
 
     def _checked(self, address: str) -> URL:

@@ -1,5 +1,6 @@
 """Twilio's Messages API through Twilio's own client. The one module to replace for another provider's sending."""
 
+import base64
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -78,14 +79,14 @@ class _RebasedHttpClient(AsyncHttpClient):  # type: ignore[misc]
         allow_redirects: bool = False,  # noqa: FBT001, FBT002
     ) -> Response:
         url = URL(uri).with_scheme(self._base.scheme).with_host(self._base.host or "").with_port(self._base.port)
+        credentials = {"Authorization": basic_authorization(*auth)} if auth else {}
         try:
             async with self._session.request(
                 method,
                 url,
                 params=params,  # type: ignore[arg-type]
                 data=data,
-                headers=headers,
-                auth=aiohttp.BasicAuth(*auth) if auth else None,
+                headers={**(headers or {}), **credentials},
                 timeout=aiohttp.ClientTimeout(total=timeout or self.timeout),
                 allow_redirects=allow_redirects,
             ) as response:
@@ -126,6 +127,11 @@ class MessagesApi:
         if not message.sid:
             raise TransientError("Twilio's answer names no message")
         return str(message.sid)
+
+
+def basic_authorization(username: str, password: str) -> str:
+    """Return the Authorization header of HTTP Basic (RFC 7617) in UTF-8."""
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
 def explain(code: str | int | None) -> str:

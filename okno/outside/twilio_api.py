@@ -5,6 +5,7 @@ and …/docs/api/errors as far as a contact centre meets them.
 """
 
 import asyncio
+import base64
 import re
 import secrets
 from collections import deque
@@ -338,7 +339,7 @@ class TwilioApi:
         return web.Response(body=item.content, content_type=item.media_type)
 
     def _authorised(self, request: web.Request) -> bool:
-        expected = aiohttp.BasicAuth(self.account_sid, self.auth_token).encode()
+        expected = f"Basic {base64.b64encode(f'{self.account_sid}:{self.auth_token}'.encode()).decode()}"
         return secrets.compare_digest(request.headers.get("Authorization", ""), expected)
 
 

@@ -1,0 +1,175 @@
+"""The text an agent reads: from plain text or HTML, format=flowed joined, quoted answers and signatures set aside."""
+
+import re
+
+import structlog
+from inscriptis import get_text
+from inscriptis.css_profiles import CSS_PROFILES
+from inscriptis.model.config import ParserConfig
+from selectolax.lexbor import LexborHTMLParser
+
+from connectors.email.charsets import clean_block, decode_text, html_charset
+from connectors.email.mime import MimePart
+
+logger = structlog.get_logger(__name__)
+
+MAX_LAYOUT_HTML_CHARS = 1_000_000  # larger documents are read without layout: it would hold the thread for seconds
+MAX_HEADER_LINES = 3  # "On … wrote:" is folded over so many lines at most
+MAX_SIGNATURE_LINES = 8  # lines after "С уважением," that may still be a signature
+_BLANK_LINES = re.compile(r"\n[ \t\u00a0]*\n(?:[ \t\u00a0]*\n)+")
+
+_SEPARATOR = re.compile(
+    r"\s*-{2,}\s*(?:original message|исходное сообщение|ursprüngliche nachricht|message d'origine|"
+    r"oprindelig meddelelse|mensaje original|messaggio originale)\s*-{2,}\s*",
+    re.IGNORECASE,
+)
+_OUTLOOK_FROM = re.compile(r"\s*[*_]*(?:from|от|von|de|da|van)\s?[*_]*:[*_]*\s?\S", re.IGNORECASE)
+_OUTLOOK_NEXT = re.compile(
+    r"\s*[*_]*(?:sent|date|to|subject|cc|отправлено|дата|кому|тема|копия|gesendet|datum|an|betreff|envoyé|date|à|objet)"
+    r"\s?[*_]*:",
+    re.IGNORECASE,
+)
+_WROTE = re.compile(
+    r"(?:\bwrote|писала?(?:\(а\))?|написала?(?:\(а\))?|пишет|schrieb\b.*|a écrit|escribió|ha scritto|schreef|skrev\b.*|"
+    r"kirjoitti|escreveu|napisał(?:\(a\))?)\s*:\s*$",
+    re.IGNORECASE,
+)
+_WROTE_START = re.compile(
+    r"\s*(?:on|am|le|el|il|op|den|em|dnia|w dniu|в|\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{1,2}\s+\w+\.?\s+\d{4}|"
+    r"(?:пн|вт|ср|чт|пт|сб|вс)\.?,?|понедельник|вторник|среда|четверг|пятница|суббота|воскресенье|.{0,80}<\S+@\S+>)"
+    r"(?:\b|\s|,)",
+    re.IGNORECASE,
+)
+_SIGN_OFF = re.compile(
+    r"\s*(?:с уважением|с наилучшими пожеланиями|всего доброго|всего наилучшего|best regards|kind regards|"
+    r"best wishes|regards|sincerely|yours (?:sincerely|faithfully|truly))\b[\s,.!]*(?:\S+(?:\s+\S+){0,3})?\s*",
+    re.IGNORECASE,
+)
+_SENT_FROM = re.compile(
+    r"\s*(?:sent from (?:my )?\w|get outlook for|отправлено (?:с |из )|послано с |"
+    r"(?:--\s*)?(?:отправлено|sent) (?:из|from) (?:мобильной|mobile) ).{0,80}",
+    re.IGNORECASE,
+)
+# If none of these words is in it, there is nothing to set aside: most first letters are done after this one search.
+_TRIGGER = re.compile(
+    r"^\s*>|^-- ?$|^\s*-{2,}\s*\w|:\s*$|^\s*[*_]*(?:from|от|von|de|da|van)\s?[*_]*:|"
+    r"уважением|пожеланиями|доброго|наилучшего|regards|wishes|sincerely|faithfully|yours|sent from|outlook for|"
+    r"отправлено|послано",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def part_text(part: MimePart) -> str:
+    r"""Return the text of a text part: decoded, `\n` line ends, HTML laid out as plain text."""
+    if part.media_type == "text/html":
+        charset = part.charset or html_charset(part.content)
+        return html_text(clean_block(decode_text(part.content, charset)))
+    text = clean_block(decode_text(part.content, part.charset))
+    return unflow(text, delsp=part.delsp) if part.flowed else text
+
+
+def html_text(html: str) -> str:
+    """Return an HTML document as plain text; lists and tables keep their layout. Scripts and styles are left out."""
+    if not html.strip():
+        return ""
+    if len(html) <= MAX_LAYOUT_HTML_CHARS:
+        try:
+            return _squeeze(get_text(html, ParserConfig(css=CSS_PROFILES["relaxed"])))
+        except (RecursionError, ValueError, AttributeError, TypeError, IndexError, AssertionError) as error:
+            logger.info("email.html_layout_failed", error=type(error).__name__)
+    tree = LexborHTMLParser(html)
+    tree.strip_tags(["script", "style", "head", "template", "noscript"])
+    return _squeeze(tree.text(separator="\n"))
+
+
+def _squeeze(text: str) -> str:
+    return _BLANK_LINES.sub("\n\n", clean_block(text)).strip()
+
+
+def unflow(text: str, *, delsp: bool) -> str:
+    """Join the lines of format=flowed text (RFC 3676 §4); quoted lines keep their depth."""
+    joined: list[str] = []
+    open_depth: int | None = None  # quote depth of a paragraph that goes on
+    for line in text.split("\n"):
+        depth = len(line) - len(line.lstrip(">"))
+        content = line[depth:].removeprefix(" ")
+        flows = content.endswith(" ") and content != "-- "
+        if flows and delsp:
+            content = content[:-1]
+        if open_depth == depth and content != "-- ":
+            joined[-1] += content
+        else:
+            joined.append(f"{'>' * depth} {content}" if depth else content)
+        open_depth = depth if flows else None
+    return "\n".join(joined)
+
+
+def clean_text(text: str) -> str:
+    """Return what the writer typed: without quoted answers, their headings and the signature.
+
+    Linear in the text's length. Text that would be left empty (a bare forward) is returned whole.
+    """
+    if _TRIGGER.search(text) is None:
+        return text.strip()
+    kept = _without_signature(_without_quotes(text.split("\n")))
+    return _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip() or text.strip()
+
+
+def _without_quotes(lines: list[str]) -> list[str]:
+    """Drop quoted lines and their headings; text between quotes stays, text under an unquoted original does not."""
+    kept: list[str] = []
+    index = 0
+    while index < len(lines):
+        line = lines[index]
+        if line.lstrip().startswith(">"):
+            index += 1
+            continue
+        if _SEPARATOR.fullmatch(line) or _is_outlook_heading(lines, index):
+            if any(earlier.strip() for earlier in kept):
+                break
+        length = _heading_length(lines, index)
+        if length:
+            following = next((later for later in lines[index + length :] if later.strip()), "")
+            if not following.lstrip().startswith(">"):
+                break
+            index += length
+            continue
+        kept.append(line)
+        index += 1
+    return kept
+
+
+def _is_outlook_heading(lines: list[str], index: int) -> bool:
+    """Tell whether "From: …" with "Sent: …" or another field within two lines begins here."""
+    if not _OUTLOOK_FROM.match(lines[index]):
+        return False
+    return any(_OUTLOOK_NEXT.match(line) for line in lines[index + 1 : index + 3])
+
+
+def _heading_length(lines: list[str], index: int) -> int:
+    """Return over how many lines an "On … wrote:" goes that begins here; 0 if none does."""
+    if not _WROTE_START.match(lines[index]):
+        return 0
+    heading = ""
+    for length in range(1, MAX_HEADER_LINES + 1):
+        part = lines[index + length - 1] if index + length <= len(lines) else ""
+        if not part.strip():
+            return 0
+        heading = f"{heading} {part}"[:1000]
+        if _WROTE.search(heading):
+            return length
+    return 0
+
+
+def _without_signature(lines: list[str]) -> list[str]:
+    """Cut at the signature mark (RFC 3676 §4.3), or at a sign-off with few short lines after it."""
+    for index, line in enumerate(lines):
+        if line.rstrip("\r") in {"-- ", "--"} and any(earlier.strip() for earlier in lines[:index]):
+            return _without_signature(lines[:index])
+    filled = [index for index, line in enumerate(lines) if line.strip()]
+    for index in filled[-MAX_SIGNATURE_LINES:]:
+        if index == filled[0]:
+            continue
+        if _SIGN_OFF.fullmatch(lines[index]) or _SENT_FROM.fullmatch(lines[index]):
+            return lines[:index]
+    return lines

@@ -1,0 +1,95 @@
+"""The email connector: SMTP and LMTP in, a relay out."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from appeals.envelope import Channel
+from appeals.errors import TransientError
+from appeals.registration import Registration
+from config.settings import EmailSettings
+from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
+from connectors.email import smtp_replies
+from connectors.email.composer import Composer
+from connectors.email.envelope_builder import SmtpEnvelope
+from connectors.email.mailboxes import Mailboxes
+from connectors.email.receiver import MailReceiver
+from connectors.email.relay import Relay
+from connectors.email.smtp_server import build_listeners
+
+logger = structlog.get_logger(__name__)
+
+
+class EmailConnector(Connector):
+    """Speaks SMTP (RFC 5321) and LMTP (RFC 2033)."""
+
+    name = "email"
+    channel = Channel.EMAIL
+
+    def __init__(self, settings: EmailSettings, ports: ConnectorPorts) -> None:
+        self._ports = ports
+        self._composer = Composer(settings.sender, mailboxes=settings.mailboxes)
+        mailboxes = Mailboxes(settings.mailboxes, sender=self._composer.address)
+        self._receiver = MailReceiver(ports, connector=self.name, mailboxes=mailboxes)
+        self._relay = Relay(settings)
+        self._listeners = build_listeners(settings, mailboxes=mailboxes, deliver=self._deliver)
+        self._state = HealthState.STARTING
+
+    async def start(self) -> None:
+        """Listen on every port, or on none: raises ConfigurationError if one cannot be had."""
+        try:
+            for listener in self._listeners:
+                await listener.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._state = HealthState.UP
+
+    async def stop(self) -> None:
+        """Accept nothing more, let mails in DATA finish, hang up on the relay. Idempotent."""
+        self._state = HealthState.STOPPED
+        for listener in self._listeners:
+            await listener.stop()
+        await self._relay.close()
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        """Hand one reply to the relay; the receipt's external id is the Message-ID, which bounces quote."""
+        files = tuple([(item, await message.read_blob(item.sha256)) for item in message.attachments])
+        mail = self._composer.compose(message, files, now=self._ports.now())
+        reply = await self._relay.deliver(mail)
+        logger.info(
+            "connector.message_sent", connector=self.name, reply_id=str(message.reply_id), kind=message.kind.value
+        )
+        return Receipt(external_id=message.message_id, detail=reply)
+
+    async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:
+        """Register quarantined bytes as if they had come in now, with the SMTP envelope they came with."""
+        return await self._receiver.register(content, SmtpEnvelope.from_context(context))
+
+    def health(self) -> ConnectorHealth:
+        """Report: degraded while the relay cannot be reached (mail still comes in)."""
+        state, detail = self._state, ""
+        if state is HealthState.UP and not all(listener.is_listening for listener in self._listeners):
+            state, detail = HealthState.DOWN, "not listening"
+        elif state is HealthState.UP and self._relay.trouble:
+            state, detail = HealthState.DEGRADED, self._relay.trouble
+        return ConnectorHealth(
+            state=state,
+            detail=detail,
+            addresses=tuple(listener.address for listener in self._listeners),
+            last_message_at=self._receiver.last_message_at,
+        )
+
+    async def _deliver(self, content: bytes, smtp: SmtpEnvelope) -> str:
+        """Take one mail in and return the SMTP reply; 250 only for what is committed (P1)."""
+        try:
+            acceptance = await self._receiver.receive(content, smtp)
+        except TransientError as error:
+            logger.warning("connector.message_deferred", connector=self.name, error=str(error))
+            return smtp_replies.TRY_LATER
+        except Exception:  # whatever it is, the sender keeps the mail and tries again; the text stays inside
+            logger.exception("connector.receive_failed", connector=self.name, size_bytes=len(content))
+            return smtp_replies.TRY_LATER
+        if acceptance.registration is None:
+            return smtp_replies.KEPT
+        return smtp_replies.registered(acceptance.registration.number)

@@ -1,0 +1,197 @@
+"""Header fields: raw values to text, addresses, dates and message ids. Total: broken input gives less, never an error."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import getaddresses, parsedate_to_datetime
+
+from connectors.email.charsets import clean_line, decode_text
+
+MAX_HEADER_CHARS = 64 * 1024  # of one field we look at; real ones are far below
+MAX_MESSAGE_IDS = 100  # of one References field: the newest are what threading needs
+MAX_MESSAGE_ID_CHARS = 998  # RFC 5322 §2.1.1: a line holds no more
+MAX_ADDRESSES = 200  # of one field
+MAX_ADDRESS_CHARS = 320  # RFC 5321 §4.5.3.1: 64 of local part, "@", 255 of domain
+MAX_NAME_CHARS = 255
+EARLIEST_YEAR, LATEST_YEAR = 1970, 2200  # a date outside is a broken clock, not a date
+
+# RFC 2047 §2, made tolerant: spaces within, no closing "?=" at the end, a language suffix (RFC 2231 §5).
+_ENCODED_WORD = re.compile(r"=\?([\w.:+-]+)(?:\*[\w-]*)?\?([bBqQ])\?(.*?)(?:\?=|$)", re.DOTALL)
+_FOLD = re.compile(r"[\r\n]+")
+_SIMPLE_ADDRESS = re.compile(
+    r"""\s*(?:"([^"\\]*)"\s*|([^"(),:;<>@\[\\\]]*?)\s*)<\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*>\s*"""
+)
+_BARE_ADDRESS = re.compile(r"""\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*""")
+_BRACKETED_ID = re.compile(r"<\s*([^<>]+?)\s*>")
+_BAD_IN_ADDRESS = re.compile(r"[\x00-\x20\x7f-\xa0<>,;\ud800-\udfff\ufffe\uffff\u2028\u2029\u200b-\u200f\u202a-\u202e]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailAddress:
+    """One address of a From, To, Cc or Reply-To field."""
+
+    address: str  # domain in lower case
+    name: str = ""  # decoded display name
+
+
+class Headers:
+    """The fields of one header, by lower-case name, each with all its values in order.
+
+    Values are as in the message: folded, 8-bit bytes as surrogates (PEP 383), encoded words not decoded.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, list[str]]) -> None:
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self._values == other._values
+
+    __hash__ = None  # type: ignore[assignment]  # compared in tests, never a key
+
+    def get(self, name: str) -> str | None:
+        """Return the first value, unfolded, or None."""
+        values = self._values.get(name)
+        return _unfold(values[0]) if values else None
+
+    def get_all(self, name: str) -> list[str]:
+        """Return all values, unfolded."""
+        return [_unfold(value) for value in self._values.get(name, ())]
+
+    def items(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield each lower-case name with all its values, unfolded, in order of first appearance."""
+        for name in self._values:
+            yield name, self.get_all(name)
+
+    def text(self, name: str) -> str:
+        """Return the first value decoded, on one line; empty if there is none."""
+        value = self.get(name)
+        return "" if value is None else decode_header_text(value)
+
+
+def _unfold(value: str) -> str:
+    if "\n" in value or "\r" in value:
+        value = _FOLD.sub("", value)
+    return value[:MAX_HEADER_CHARS].strip()
+
+
+def decode_header_text(value: str) -> str:
+    """Return an unstructured header value as one clean line: encoded words (RFC 2047) and raw 8-bit text decoded.
+
+    Neighbouring words of one charset are joined before decoding: mailers cut multi-byte letters in two.
+    """
+    if "=?" not in value:
+        return clean_line(value if value.isascii() else _decode_raw(value))
+    pieces: list[str] = []
+    pending = b""
+    pending_charset = ""
+    end = 0
+    for match in _ENCODED_WORD.finditer(value):
+        between = value[end : match.start()]
+        charset = match[1].lower()
+        content = _word_bytes(match[2], match[3])
+        if pending and (between.strip() or charset != pending_charset):
+            pieces.append(decode_text(pending, pending_charset))
+            pending = b""
+        if between.strip() or (between and end == 0):
+            pieces.append(_decode_raw(between))
+        pending, pending_charset, end = pending + content, charset, match.end()
+    if pending:
+        pieces.append(decode_text(pending, pending_charset))
+    pieces.append(_decode_raw(value[end:]))
+    return clean_line("".join(pieces))
+
+
+def _decode_raw(value: str) -> str:
+    if value.isascii():
+        return value
+    try:
+        return decode_text(value.encode("ascii", "surrogateescape"))
+    except UnicodeEncodeError:  # already text
+        return value
+
+
+def _word_bytes(encoding: str, encoded: str) -> bytes:
+    """Return the bytes of one encoded word; broken base64 gives what can be read of it."""
+    payload = (
+        encoded.encode("ascii", "surrogateescape") if _is_escaped_ascii(encoded) else encoded.encode("utf-8", "replace")
+    )
+    if encoding in "qQ":
+        return binascii.a2b_qp(payload.replace(b" ", b"_"), header=True)
+    letters = re.sub(rb"[^A-Za-z0-9+/]", b"", payload)
+    if len(letters) % 4 == 1:  # one letter of base64 is no byte
+        letters = letters[:-1]
+    return base64.b64decode(letters + b"=" * (-len(letters) % 4))
+
+
+def _is_escaped_ascii(text: str) -> bool:
+    return all(char < "\x80" or "\udc80" <= char <= "\udcff" for char in text)
+
+
+def parse_addresses(values: Iterable[str]) -> tuple[MailAddress, ...]:
+    """Return the usable addresses of address fields, in order, without repetition.
+
+    Groups (RFC 5322 §3.4) are flattened; what has no "@", or holds spaces or control characters, is left out.
+    """
+    found: dict[str, MailAddress] = {}
+    for value in values:
+        for name, address in _split_addresses(value):
+            normal = normalise_address(address)
+            if normal and normal.lower() not in found and len(found) < MAX_ADDRESSES:
+                found[normal.lower()] = MailAddress(address=normal, name=decode_header_text(name)[:MAX_NAME_CHARS])
+    return tuple(found.values())
+
+
+def _split_addresses(value: str) -> list[tuple[str, str]]:
+    """Split one field into (raw name, raw address): a simple one by pattern, the rest by the standard library."""
+    match = _SIMPLE_ADDRESS.fullmatch(value)
+    if match:
+        return [(match[1] or match[2] or "", match[3])]
+    match = _BARE_ADDRESS.fullmatch(value)
+    if match:
+        return [("", match[1])]
+    try:
+        return getaddresses([value])
+    except (ValueError, IndexError, RecursionError):  # its parser has known holes
+        return [("", address) for address in re.findall(r"[^\s<>()\",;:]+@[^\s<>()\",;:@]+", value)]
+
+
+def normalise_address(address: str) -> str | None:
+    """Return an address with its domain in lower case, or None if it is not usable as one."""
+    text = address.strip()
+    if not text.isascii():
+        text = _decode_raw(text)
+    local, at, domain = text.rpartition("@")
+    if not (at and local and domain) or len(text) > MAX_ADDRESS_CHARS or _BAD_IN_ADDRESS.search(text):
+        return None
+    return f"{local}@{domain.rstrip('.').lower()}" if domain.strip(".") else None
+
+
+def parse_date(value: str | None) -> datetime | None:
+    """Return a Date field as aware UTC; without a zone it is taken as UTC (RFC 5322 §4.3: -0000). None if unusable."""
+    if not value:
+        return None
+    try:
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if EARLIEST_YEAR <= moment.year <= LATEST_YEAR else None
+
+
+def parse_message_ids(value: str | None) -> tuple[str, ...]:
+    """Return the message ids of a field, in order, without angle brackets; ids without brackets are taken by spaces."""
+    if not value:
+        return ()
+    found = _BRACKETED_ID.findall(value) or value.split()
+    ids = (clean_line(_decode_raw(item)).replace(" ", "") for item in found[-MAX_MESSAGE_IDS:])
+    return tuple(dict.fromkeys(item for item in ids if item and len(item) <= MAX_MESSAGE_ID_CHARS))

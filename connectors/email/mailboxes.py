@@ -1,0 +1,54 @@
+"""Our mailboxes: which recipients are ours, and the reply token a plus-address carries (RFC 5233)."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from connectors.email.headers import normalise_address
+
+_TOKEN = re.compile(r"[A-Za-z0-9._=-]{1,128}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A recipient that is ours."""
+
+    mailbox: str  # as configured, without a plus-part
+    token: str | None = None  # of `mailbox+TOKEN@…`; its signature is not checked here
+
+
+class Mailboxes:
+    """The recipients we take mail for. Local parts are compared without case, as everybody expects of an office."""
+
+    def __init__(self, mailboxes: Iterable[str], *, sender: str) -> None:
+        self._mailboxes = {_key(mailbox): mailbox for mailbox in mailboxes}
+        self._own = {*self._mailboxes, _key(sender)}
+
+    def find(self, address: str) -> Delivery | None:
+        """Return the mailbox that `address` is delivered to, or None if it is not ours."""
+        key = _key(address)
+        if key in self._mailboxes:
+            return Delivery(mailbox=self._mailboxes[key])
+        local, _, domain = key.rpartition("@")
+        base, plus, _ = local.partition("+")
+        mailbox = self._mailboxes.get(f"{base}@{domain}") if plus else None
+        if mailbox is None:
+            return None
+        token = address.strip().rpartition("@")[0].partition("+")[2]
+        return Delivery(mailbox=mailbox, token=token if _TOKEN.fullmatch(token) else None)
+
+    def is_own(self, address: str) -> bool:
+        """Tell whether mail from `address` is our own coming back."""
+        return _key(address) in self._own or self.find(address) is not None
+
+
+def _key(address: str) -> str:
+    """Return an address for comparison: lower case, an international domain in its ASCII form (RFC 5890)."""
+    normal = (normalise_address(address) or address.strip()).lower()
+    if normal.isascii():
+        return normal
+    local, _, domain = normal.rpartition("@")
+    try:
+        return f"{local}@{domain.encode('idna').decode('ascii')}"
+    except UnicodeError:
+        return normal

@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -49,7 +49,7 @@ class ClassifierProcess:
         self._guard = asyncio.Lock()
         self._deaths: deque[float] = deque()
 
-    async def __aenter__(self) -> "ClassifierProcess":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -57,7 +57,10 @@ class ClassifierProcess:
         await self.stop()
 
     async def start(self) -> None:
-        """Start the process and load the model and the language identifier (a few seconds). Raises ConfigurationError if it is unfit."""
+        """Start the process and load the model and the language identifier, which takes a few seconds.
+
+        Raises ConfigurationError if the model is unfit, TransientError if the process died.
+        """
         self._pool = self._new_pool()
         try:
             await asyncio.wrap_future(self._pool.submit(_predict, str(self._model), self._priorities, ["warm"]))

@@ -1,0 +1,32 @@
+/** The icons of channels and delivery states. */
+import {
+  mdiAlertCircleOutline,
+  mdiCheck,
+  mdiCheckAll,
+  mdiClockOutline,
+  mdiEmailOutline,
+  mdiFax,
+  mdiMessageTextOutline,
+  mdiProgressUpload,
+  mdiSendOutline,
+  mdiTabletDashboard,
+  mdiWeb,
+} from '@mdi/js'
+import type { Channel, DeliveryState } from '../protocol'
+
+export const CHANNEL_ICONS: Record<Channel, string> = {
+  email: mdiEmailOutline,
+  sms: mdiMessageTextOutline,
+  telegram: mdiSendOutline,
+  kiosk: mdiTabletDashboard,
+  fax: mdiFax,
+  web: mdiWeb,
+}
+
+export const DELIVERY_ICONS: Record<DeliveryState, string> = {
+  queued: mdiClockOutline,
+  sending: mdiProgressUpload,
+  sent: mdiCheck,
+  delivered: mdiCheckAll,
+  failed: mdiAlertCircleOutline,
+}

@@ -19,6 +19,7 @@ SENT_BY_US: tuple[type[BaseModel], ...] = (
     ServerMessage,
     views.Problem,
     views.SessionView,
+    views.OfficeView,
     views.AppealPage,
     views.AppealDetail,
     views.DecisionList,

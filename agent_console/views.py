@@ -88,7 +88,7 @@ class AppealSummary(View):
     """One appeal as a line of a list. Times are UTC; commands name its `version` (compare-and-set)."""
 
     id: UUID
-    number: str  # ten digits; shown as 482-719-3561
+    number: str  # for people: 482-719-3561
     version: int
     state: AppealState
     channel: Channel
@@ -223,7 +223,7 @@ class Snapshot(View):
 
     agent: AgentView
     offers: tuple[OfferView, ...]
-    appeals: tuple[AppealSummary, ...]  # held by the agent: assigned and, until the citizen writes again, answered
+    appeals: tuple[AppealSummary, ...]  # held by the agent: state assigned
     tail_id: str
 
 

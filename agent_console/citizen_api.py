@@ -1,0 +1,134 @@
+"""`/api/v1/citizen/status`: the state of an appeal for the citizen, like a parcel."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from http import HTTPStatus
+from uuid import UUID
+
+from aiohttp import web
+
+from agent_console.deps import ConsoleDeps
+from agent_console.endpoint import Endpoint, json_response, read_json
+from agent_console.log_in import AttemptLimit, address_key
+from agent_console.presenters import office_view
+from agent_console.problems import ProblemError
+from agent_console.views import (
+    CitizenAnswer,
+    CitizenStage,
+    CitizenStatusRequest,
+    CitizenStatusView,
+    CitizenStep,
+)
+from appeals.appeal import Appeal, AppealState
+from appeals.conversation import Conversation
+from appeals.errors import NotFoundError
+from appeals.numbering import check_secret_code
+from appeals.reply import Reply, ReplyKind
+
+NOBODY = UUID(int=0)  # a wrong number's code is checked too, against this: both take the same time
+STAGES: tuple[CitizenStage, ...] = ("registered", "in_progress", "answered", "closed")
+SHOWN_REPLIES = frozenset({ReplyKind.ANSWER, ReplyKind.NOTICE})  # not the acknowledgement: it holds the code
+
+
+class CitizenApi:
+    """The citizen's page over REST."""
+
+    def __init__(self, deps: ConsoleDeps) -> None:
+        self._deps = deps
+        self._attempts = AttemptLimit("citizen_status", per_minute=deps.settings.status_attempts_per_minute)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return what this part answers."""
+        return [
+            Endpoint(
+                method="POST",
+                path="/api/v1/citizen/status",
+                handler=self.status,
+                summary="Where an appeal is, by its number and secret code",
+                body=CitizenStatusRequest,
+                answer=CitizenStatusView,
+                needs_session=False,
+            )
+        ]
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Answer the state, or the same 404 for a wrong number and a wrong code."""
+        self._attempts.use(address_key(self._deps.client_address(request)))
+        wanted = await read_json(request, CitizenStatusRequest)
+        appeal = await self._find(wanted.number)
+        appeal_id = NOBODY if appeal is None else appeal.id
+        code_fits = check_secret_code(self._deps.secret_key, appeal_id, wanted.code)
+        if appeal is None or not code_fits:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "citizen_not_found")
+        conversation = await self._deps.registry.conversation(appeal.id)
+        return json_response(self._view(conversation))
+
+    async def _find(self, number: str) -> Appeal | None:
+        try:
+            return await self._deps.registry.appeal_by_number(number)
+        except NotFoundError:
+            return None
+
+    def _view(self, conversation: Conversation) -> CitizenStatusView:
+        appeal = conversation.appeal
+        stage = citizen_stage(appeal)
+        times = stage_times(conversation)
+        reached = STAGES.index(stage)
+        return CitizenStatusView(
+            number=appeal.number,
+            stage=stage,
+            steps=tuple(
+                CitizenStep(stage=name, at=times.get(name) if place <= reached else None)
+                for place, name in enumerate(STAGES)
+            ),
+            channel=appeal.channel,
+            subject=appeal.subject,
+            received_at=appeal.received_at,
+            deadline_at=appeal.deadline_at,
+            answers=tuple(_answer(reply) for reply in conversation.replies if reply.kind in SHOWN_REPLIES),
+            office=office_view(self._deps.office),
+        )
+
+
+def citizen_stage(appeal: Appeal) -> CitizenStage:
+    """Return how far the appeal is in the citizen's eyes: one that waits again after an answer is still in progress."""
+    if appeal.state is AppealState.CLOSED:
+        return "closed"
+    if appeal.state is AppealState.ANSWERED:
+        return "answered"
+    if appeal.state is AppealState.ASSIGNED or appeal.answered_at is not None:
+        return "in_progress"
+    return "registered"
+
+
+def stage_times(conversation: Conversation) -> dict[CitizenStage, datetime | None]:
+    """Return when each stage was reached last, as far as it was."""
+    appeal = conversation.appeal
+    return {
+        "registered": appeal.registered_at,
+        "in_progress": _taken_up_at(conversation),
+        "answered": appeal.answered_at,
+        "closed": appeal.closed_at,
+    }
+
+
+def _taken_up_at(conversation: Conversation) -> datetime | None:
+    """Return when an agent first took the appeal, by its history; else what is known to be no earlier."""
+    taken = _first(event.at for event in conversation.events if event.kind in ("offer.accepted", "appeal.assigned"))
+    if taken is not None:
+        return taken
+    appeal = conversation.appeal
+    return appeal.changed_at if appeal.state is AppealState.ASSIGNED else appeal.answered_at
+
+
+def _first(moments: Iterable[datetime]) -> datetime | None:
+    return min(moments, default=None)
+
+
+def _answer(reply: Reply) -> CitizenAnswer:
+    return CitizenAnswer(
+        at=reply.created_at,
+        text=reply.text,
+        attachment_names=tuple(attachment.name for attachment in reply.attachments),
+        state=reply.state,
+    )

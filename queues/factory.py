@@ -1,7 +1,5 @@
 """Opens the queues that the settings name."""
 
-from urllib.parse import urlsplit
-
 from config.settings import QueueSettings
 from queues.memory import MemoryQueues
 from queues.port import Queues
@@ -10,6 +8,6 @@ from queues.redis import RedisQueues
 
 def open_queues(settings: QueueSettings) -> Queues:
     """Return the backend for `settings.url`, not started yet. Raises ConfigurationError for a URL nobody knows."""
-    if urlsplit(settings.url).scheme == "memory":
+    if settings.url.startswith("memory:"):
         return MemoryQueues()
     return RedisQueues(settings.url)

@@ -38,7 +38,7 @@ def connect(url: str, *, blocking: bool) -> Redis:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0 if blocking else 1),
     }
-    scheme = urlsplit(url).scheme
+    scheme = url.partition("://")[0] if "://" in url else ""
     try:
         if scheme in SENTINEL_SCHEMES:
             return _sentinel_master(url, options)

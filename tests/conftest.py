@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import structlog
 
 from tests import servers
 from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
@@ -18,6 +19,14 @@ def _missing(error: ServerNotFoundError) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{error} (in CI it must be there)")
     pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Print logs with plain tracebacks: structlog's default, with rich, takes half a second for each."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    processors = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, renderer]
+    structlog.configure(processors=processors)
 
 
 @pytest.fixture(scope="session")

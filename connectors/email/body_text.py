@@ -3,9 +3,9 @@
 import re
 
 import structlog
-from inscriptis import get_text
-from inscriptis.css_profiles import CSS_PROFILES
-from inscriptis.model.config import ParserConfig
+from inscriptis import get_text  # type: ignore[import-untyped]
+from inscriptis.css_profiles import CSS_PROFILES  # type: ignore[import-untyped]
+from inscriptis.model.config import ParserConfig  # type: ignore[import-untyped]
 from selectolax.lexbor import LexborHTMLParser
 
 from connectors.email.charsets import clean_block, decode_text, html_charset
@@ -124,9 +124,9 @@ def _without_quotes(lines: list[str]) -> list[str]:
         if line.lstrip().startswith(">"):
             index += 1
             continue
-        if _SEPARATOR.fullmatch(line) or _is_outlook_heading(lines, index):
-            if any(earlier.strip() for earlier in kept):
-                break
+        begins_original = _SEPARATOR.fullmatch(line) or _is_outlook_heading(lines, index)
+        if begins_original and any(earlier.strip() for earlier in kept):
+            break
         length = _heading_length(lines, index)
         if length:
             following = next((later for later in lines[index + length :] if later.strip()), "")

@@ -8,6 +8,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 MIN_PLAUSIBLE = 0.45  # score per letter; running Russian text scores 0.6–0.9, its mis-decodings below 0.3
 CLEAR_ADVANTAGE = 0.25  # by how much another charset must beat the declared one before the label is called a lie
+MAX_CHARSET_CHARS = 40  # IANA allows no more
 SAMPLE_BYTES = 4096  # enough letters to tell charsets apart; keeps the guess cheap on long texts
 
 CYRILLIC_CHARSETS = ("cp1251", "koi8_r", "cp866", "mac_cyrillic")  # tried in this order; ties go to the first
@@ -31,7 +32,7 @@ _UNSAFE_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe
 def codec_name(charset: str) -> str | None:
     """Return Python's name of a text codec for a MIME charset, or None if there is none."""
     name = charset.strip().strip("\"'").lower()
-    if not name or len(name) > 40 or not name.isascii():
+    if not name or len(name) > MAX_CHARSET_CHARS or not name.isascii():
         return None
     try:
         info = codecs.lookup({"unicode-1-1-utf-7": "utf-7", "cp-1251": "cp1251", "win-1251": "cp1251"}.get(name, name))

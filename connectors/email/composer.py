@@ -19,6 +19,7 @@ from connectors.email.charsets import clean_block, clean_line
 from connectors.email.headers import normalise_address
 
 MAX_REFERENCES = 30  # RFC 5322 sets no limit; mail clients thread by the first and the newest
+ENCODED_WORD_CHARS = 64  # RFC 2047 §2 allows 75; the first one shares its line with "Subject: "
 MAX_SUBJECT_CHARS = 250  # what mail clients show; longer ones are cut, the text is not
 
 # RFC 3834 §5: an acknowledgement answers a mail, a notice is sent of our own accord, an answer is a person's.
@@ -40,7 +41,7 @@ class OutboundMail:
 
 
 class Composer:
-    """Composes mails from one sender. `sender`: an address, or a name with an address: `Office <office@example.org>`."""
+    """Composes mails from one sender: an address, or a name with one, as in `Office <office@example.org>`."""
 
     def __init__(self, sender: str, *, mailboxes: tuple[str, ...]) -> None:
         name, address = parseaddr(sender)
@@ -68,7 +69,7 @@ class Composer:
             for attachment, content in files:
                 mail.attach(_file_part(attachment, content))
         for name, value in self._headers(message, rcpt_to=rcpt_to, now=now):
-            mail.add_header(name, value)  # type: ignore[arg-type]  # compat32 takes a Header as well
+            mail[name] = value
         return OutboundMail(
             mail_from=self.address,
             rcpt_to=rcpt_to,
@@ -76,12 +77,12 @@ class Composer:
             needs_smtputf8=not (rcpt_to.isascii() and self.address.isascii()),
         )
 
-    def _headers(self, message: OutboundMessage, *, rcpt_to: str, now: datetime) -> list[tuple[str, str | Header]]:
+    def _headers(self, message: OutboundMessage, *, rcpt_to: str, now: datetime) -> list[tuple[str, str]]:
         subject = clean_line(message.subject)[:MAX_SUBJECT_CHARS]
-        headers: list[tuple[str, str | Header]] = [
+        headers: list[tuple[str, str]] = [
             ("From", formataddr((self._name, self.address), "utf-8") if self._name else self.address),
             ("To", rcpt_to),
-            ("Subject", Header(subject, "us-ascii" if subject.isascii() else "utf-8", header_name="Subject")),
+            ("Subject", _encoded(subject)),
             ("Date", format_datetime(now)),
             ("Message-ID", f"<{_message_id(message.message_id)}>"),
         ]
@@ -104,6 +105,13 @@ class Composer:
         """Return the plus-address (RFC 5233) that carries the signed token back to us."""
         local, _, domain = self._answers_to.rpartition("@")
         return f"{local}+{re.sub(r'[^A-Za-z0-9._=-]', '', token)}@{domain}"
+
+
+def _encoded(text: str) -> str:
+    """Return text as header words (RFC 2047), on one line; the generator folds between them."""
+    if text.isascii() and "=?" not in text:
+        return text
+    return Header(text, "utf-8").encode(maxlinelen=ENCODED_WORD_CHARS).replace("\n ", " ").strip()
 
 
 def _recipient(message: OutboundMessage) -> str:

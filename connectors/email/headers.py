@@ -1,4 +1,4 @@
-"""Header fields: raw values to text, addresses, dates and message ids. Total: broken input gives less, never an error."""
+"""Header fields: raw values to text, addresses, dates, message ids. Broken input gives less, never an error."""
 
 import base64
 import binascii

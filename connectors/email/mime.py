@@ -20,7 +20,7 @@ MAX_PARTS = 1000  # a mail of more is an attack on the parser, not a letter
 MAX_DEPTH = 50  # nesting of multiparts and forwarded mails
 
 # RFC 5322 §2.2: name, colon, printable or 8-bit text; folded lines begin with a space. CR and LF only as a pair, or
-# LF alone throughout (mail taken from a file); NUL and other control characters make it a case for the standard library.
+# LF alone (mail taken from a file). NUL and other control characters make it a case for the standard library.
 _FIELD = rb"[!-9;-~]+:[\t\x20-\x7e\x80-\xff]*(?:\r?\n[\t ][\t\x20-\x7e\x80-\xff]*)*\r?\n"
 _HEADER_BLOCK = re.compile(rb"(?:" + _FIELD + rb")+\r?\n")
 _FIELD_SPLIT = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]*(?:\r?\n[\t ][^\r\n]*)*)\r?\n")

@@ -49,7 +49,7 @@ class MailReceiver:
         return Acceptance(registration=registration)
 
     async def register(self, raw: bytes, smtp: SmtpEnvelope) -> Registration:
-        """Register a mail. Raises DecodeError or PermanentError if it is no good, TransientError if nothing was kept."""
+        """Register a mail. Raises DecodeError or PermanentError if it is no good, else TransientError: not kept."""
         if len(raw) >= THREAD_FROM_BYTES:
             envelope, contents = await asyncio.to_thread(self._decode, raw, smtp)
         else:

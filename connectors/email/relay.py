@@ -34,9 +34,8 @@ class Relay:
 
         At least once. Raises TransientError (4xx, connection trouble) or PermanentError (5xx, SMTPUTF8 not supported).
         """
-        async with self._slots:
-            async with self._errors_translated():
-                reply = await self._send(mail)
+        async with self._slots, self._errors_translated():
+            reply = await self._send(mail)
         self.trouble = ""
         return reply[:MAX_REPLY_CHARS]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from appeals.errors import TransientError
+from appeals.errors import PermanentError, TransientError
 from classifier.prediction import MAX_TEXT_CHARS, Prediction
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ logger = structlog.get_logger(__name__)
 MAX_RESTARTS = 5  # within RESTART_WINDOW_S: then the caller's retries decide
 RESTART_WINDOW_S = 60.0
 ATTEMPTS = 2  # a batch whose process died is tried once more
+WARM_UP = ("warm",)  # makes the process load all it needs
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _model: "Model | None" = None  # of the predicting process; None in every other
@@ -63,7 +64,7 @@ class ClassifierProcess:
         """
         self._pool = self._new_pool()
         try:
-            await asyncio.wrap_future(self._pool.submit(_predict, str(self._model), self._priorities, ["warm"]))
+            await self._submit(self._pool, WARM_UP)
         except BrokenProcessPool as error:
             await self.stop()
             raise TransientError("the classifier's process died while it started") from error
@@ -81,7 +82,8 @@ class ClassifierProcess:
     async def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Return a prediction for each of `texts`, in their order; only their first 4,000 characters are read.
 
-        Raises TransientError if the process died twice on this batch, or keeps dying.
+        Raises PermanentError if there is one text and a healthy process died of it twice; TransientError if the
+        process died twice on several texts, keeps dying, or is stopped.
         """
         if not texts:
             return []
@@ -91,12 +93,20 @@ class ClassifierProcess:
             if pool is None:
                 raise TransientError("the classifier is stopped")
             try:
-                return await asyncio.wrap_future(pool.submit(_predict, str(self._model), self._priorities, heads))
+                return await self._submit(pool, heads)
             except BrokenProcessPool:
                 await self._replace(pool)
-            except RuntimeError as error:  # submit() after shutdown(): stopped, or replaced, meanwhile
-                raise TransientError("the classifier is stopping") from error
-        raise TransientError(f"the classifier's process died {ATTEMPTS} times on a batch of {len(texts)} texts")
+        reason = f"the classifier's process died {ATTEMPTS} times on {len(texts)} texts"
+        raise PermanentError(reason) if len(texts) == 1 else TransientError(reason)
+
+    async def _submit(self, pool: ProcessPoolExecutor, texts: Sequence[str]) -> list[Prediction]:
+        try:
+            future = pool.submit(_predict, str(self._model), self._priorities, texts)
+        except BrokenProcessPool:
+            raise
+        except RuntimeError as error:  # after shutdown(): stopped meanwhile
+            raise TransientError("the classifier is stopping") from error
+        return await asyncio.wrap_future(future)
 
     async def _replace(self, dead: ProcessPoolExecutor) -> None:
         async with self._guard:
@@ -112,6 +122,10 @@ class ClassifierProcess:
             logger.warning("classifier.process_died", restarts=len(self._deaths))
             self._pool = self._new_pool()
             await asyncio.to_thread(dead.shutdown, wait=True, cancel_futures=True)
+            try:
+                await self._submit(self._pool, WARM_UP)  # proves that it is not the process itself that is ill
+            except BrokenProcessPool as error:
+                raise TransientError("the classifier's process dies as it starts") from error
 
     def _new_pool(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")  # fork would copy the event loop's threads and locks half-way

@@ -33,8 +33,8 @@ class RedisQueues(Queues):
     def __init__(self, url: str, *, prefix: str = "okno:") -> None:
         """Prepare the clients; `start` connects. Raises ConfigurationError for a URL that cannot be read."""
         self._prefix = prefix
-        self._commands = connect(url, blocking=False)
-        self._readers = connect(url, blocking=True)
+        self._connections = connect(url, blocking=False), connect(url, blocking=True)
+        self._commands, self._readers = (connection.client for connection in self._connections)
         self._waiting: set[asyncio.Timeout] = set()
         self._stopped = False
         register = self._commands.register_script
@@ -68,9 +68,8 @@ class RedisQueues(Queues):
         self._stopped = True
         for timeout in tuple(self._waiting):
             timeout.reschedule(asyncio.get_running_loop().time())
-        for client in (self._readers, self._commands):
-            with contextlib.suppress(redis.exceptions.RedisError, OSError):  # closing what the server has closed
-                await client.aclose()
+        for connection in self._connections:
+            await connection.aclose()
 
     async def ping(self) -> None:
         """Raise TransientError unless the server answers."""

@@ -1,6 +1,8 @@
 """Clients for one Redis or Valkey: a single server, or the master that Sentinel names."""
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -9,6 +11,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from appeals.errors import ConfigurationError
 
@@ -22,7 +25,21 @@ MAX_CONNECTIONS: Final = 10_000  # each waiting console holds one; a Redis takes
 MIN_MAJOR: Final = 7  # XAUTOCLAIM that drops deleted entries, effects replication of scripts
 
 
-def connect(url: str, *, blocking: bool) -> Redis:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RedisConnection:
+    """A client of the server that holds the queues, and of the sentinels that know which one it is."""
+
+    client: Redis
+    sentinels: tuple[Redis, ...] = ()
+
+    async def aclose(self) -> None:
+        """Close all connections; what the server has closed already is no error."""
+        for client in (self.client, *self.sentinels):
+            with contextlib.suppress(RedisError, OSError):
+                await client.aclose()
+
+
+def connect(url: str, *, blocking: bool) -> RedisConnection:
     """Return a client for `url`; nothing is sent yet.
 
     `blocking`: for reads that wait, whose caller bounds the wait; else each command may take COMMAND_TIMEOUT_S.
@@ -45,15 +62,14 @@ def connect(url: str, *, blocking: bool) -> Redis:
         if scheme in DIRECT_SCHEMES:
             direct = DIRECT_SCHEMES[scheme] + url[len(scheme) :]
             parse_url(direct)
-            client: Redis = Redis.from_url(direct, **options)
-            return client
+            return RedisConnection(client=Redis.from_url(direct, **options))
     except ValueError as error:
         raise ConfigurationError(f"queues.url: {error}") from error
     known = ", ".join((*DIRECT_SCHEMES, *SENTINEL_SCHEMES))
     raise ConfigurationError(f"queues.url: unknown scheme {scheme!r}; known: memory, {known}")
 
 
-def _sentinel_master(url: str, options: Mapping[str, Any]) -> Redis:
+def _sentinel_master(url: str, options: Mapping[str, Any]) -> RedisConnection:
     """Read redis+sentinel://[user:password@]host[:port][,host[:port]…]/db?service=name[&sentinel_password=…]."""
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -77,7 +93,7 @@ def _sentinel_master(url: str, options: Mapping[str, Any]) -> Redis:
         ssl=tls,
         **options,
     )
-    return client
+    return RedisConnection(client=client, sentinels=tuple(sentinel.sentinels))
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

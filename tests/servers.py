@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -205,9 +205,11 @@ def _as_user(user: str | None) -> dict[str, object]:
 class RedisServer(_ServerProcess):
     """A Redis or Valkey on loopback that keeps nothing on disk: a restarted one is empty."""
 
-    def __init__(self, folder: Path, *, program: Path) -> None:
+    def __init__(self, folder: Path, *, program: Path, options: Mapping[str, str] | None = None) -> None:
+        """`options`: more of redis.conf, such as replicaof."""
         super().__init__(folder, death_signal=signal.SIGKILL)
         self._program = program
+        self._options = dict(options or {})
         self.port = free_port()
 
     @property
@@ -218,6 +220,7 @@ class RedisServer(_ServerProcess):
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no", "dir": str(self.folder)}
+        options |= self._options
         self._spawn([self._program, *(word for name, value in options.items() for word in (f"--{name}", value))])
         self._wait_ready(self._answers)
 
@@ -237,6 +240,39 @@ class RedisServer(_ServerProcess):
         """Throw away all it holds."""
         with redis.Redis(port=self.port) as client:
             client.flushall()
+
+
+class RedisSentinel(RedisServer):
+    """A Sentinel that watches one master as `okno` and alone decides on a failover (quorum 1)."""
+
+    def __init__(self, folder: Path, *, program: Path, master: RedisServer) -> None:
+        super().__init__(folder, program=program)
+        self._master = master
+
+    @property
+    def url(self) -> str:
+        """redis+sentinel://127.0.0.1:PORT/0?service=okno."""
+        return f"redis+sentinel://127.0.0.1:{self.port}/0?service=okno"
+
+    def start(self) -> None:
+        """Write its file, which it rewrites itself, start it and wait until it answers."""
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {self.folder}",
+            f"sentinel monitor okno 127.0.0.1 {self._master.port} 1",
+            "sentinel down-after-milliseconds okno 300",
+            "sentinel failover-timeout okno 3000",
+        ]
+        file = self.folder / "sentinel.conf"
+        file.write_text("\n".join(lines) + "\n")
+        self._spawn([self._program, file, "--sentinel"])
+        self._wait_ready(self._answers)
+
+    def replicas(self) -> int:
+        """Count the replicas of the master that it knows: without one it cannot fail over."""
+        with redis.Redis(port=self.port) as client:
+            return len(client.sentinel_slaves("okno"))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import config
 from appeals.envelope import Channel
 
 DEMO_MESSAGES = Path(config.__file__).parent / "defaults" / "demo_messages.jsonl"
-MAX_SHORT_CHARS = 160  # what people type on a phone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +23,7 @@ class DemoMessage:
     @property
     def channels(self) -> frozenset[Channel]:
         """The channels on which such a message is believable."""
-        if not self.subject or len(self.text) <= MAX_SHORT_CHARS:
+        if not self.subject:
             return frozenset({Channel.SMS, Channel.TELEGRAM})
         return frozenset({Channel.EMAIL, Channel.KIOSK, Channel.FAX, Channel.WEB, Channel.TELEGRAM})
 

@@ -1,0 +1,156 @@
+"""The router's memory: agents, appeals, pools and timers. It is rebuilt from the registry at any time (P3)."""
+
+import hashlib
+import heapq
+from typing import NamedTuple
+from uuid import UUID
+
+from appeals.agent import Agent, AgentStatus
+from router.conditions import OfficeClock
+from router.policy import RouterPolicy
+from router.pool import DELAY, DISCONNECTED, AgentSlot, AppealSlot, Pool, Requirement
+from router.rules import RuleSet, Step
+
+OFFER_DUE = "offer"
+STEP_DUE = "step"
+AGENT_READY = "ready"
+GRACE_OVER = "grace"
+
+
+class Timer(NamedTuple):
+    """Something to look at when its time comes; what has happened since then decides whether it still matters."""
+
+    due_us: int
+    kind: str
+    key: str  # appeal or agent id
+    mark: int  # what the timer was set for: another value by now makes it void
+
+
+class RouterState:
+    """All that the core knows. Changed by `core.handle` alone; holds no clock, no I/O, no randomness but `seed`."""
+
+    def __init__(self, rules: RuleSet, *, policy: RouterPolicy, clock: OfficeClock, seed: int = 0) -> None:
+        self.rules = rules
+        self.rule_sets: dict[str, RuleSet] = {rules.hash: rules}
+        self.policy = policy
+        self.clock = clock
+        self.seed = seed
+        self.now_us = 0
+        self.agents: dict[str, AgentSlot] = {}
+        self.appeals: dict[UUID, AppealSlot] = {}
+        self.pools: dict[Requirement, Pool] = {}
+        self.timers: list[Timer] = []
+        self._pools_by_skill: dict[str, list[Pool]] = {}
+
+    # ---- agents
+
+    def seat_agent(self, agent: Agent) -> AgentSlot:
+        """Take in an agent, or what changed about one: pools, languages, capacity."""
+        slot = self.agents.get(agent.id)
+        if slot is None:
+            slot = AgentSlot(agent, tie_hash=self._tie_hash(agent.id), now_us=self.now_us)
+            self.agents[agent.id] = slot
+        self._unseat(slot)
+        slot.agent = agent
+        slot.languages = frozenset(language.split("-")[0].lower() for language in agent.languages)
+        slot.block = self.block_of(slot)
+        if agent.active:
+            for pool in self._pools_of(agent):
+                pool.seat(slot)
+        return slot
+
+    def refresh(self, slot: AgentSlot) -> None:
+        """Bring all pools of an agent up to date after their load, idle time or availability changed."""
+        slot.block = self.block_of(slot)
+        slot.stamp += 1
+        for seat in slot.seats:
+            seat.pool.refresh(seat)
+
+    def block_of(self, slot: AgentSlot) -> str | None:
+        """Return why an agent can be asked nothing now: absence first, for it decides who is at work."""
+        status = slot.agent.status
+        if not slot.agent.active:
+            return "inactive"
+        if status is AgentStatus.OFFLINE:
+            return status.value
+        if not slot.connected:
+            return DISCONNECTED
+        if status is not AgentStatus.AVAILABLE:
+            return status.value
+        return DELAY if slot.ready_us > self.now_us else None
+
+    # ---- pools
+
+    def pool(self, requirement: Requirement) -> Pool:
+        """Return the pool of a requirement; the first appeal that has it costs one look at every agent."""
+        pool = self.pools.get(requirement)
+        if pool is None:
+            pool = self.pools[requirement] = Pool(requirement)
+            skill = requirement.skills[0][0] if requirement.skills else ""
+            self._pools_by_skill.setdefault(skill, []).append(pool)
+            for slot in self.agents.values():
+                if slot.agent.active:
+                    pool.seat(slot)
+        return pool
+
+    def requirement(self, slot: AppealSlot, step: Step) -> Requirement:
+        """Return what the appeal demands of agents at a step. An unknown language demands nothing."""
+        language = slot.language if step.same_language else None
+        return Requirement(step.skills, language, slot.weight, step.order)
+
+    # ---- appeals
+
+    def unfile(self, slot: AppealSlot) -> None:
+        """Take an appeal out of all lanes."""
+        slot.stamp += 1
+        for lane in slot.lanes:
+            lane.drop()
+            lane.pool.refused.pop(slot.view.appeal.id, None)
+        slot.lanes = []
+
+    def free(self, slot: AppealSlot) -> AgentSlot | None:
+        """Take an appeal off its holder, whose capacity it used; returns them."""
+        holder, slot.holder, slot.offer_id = slot.holder, None, None
+        if holder is not None and holder.held.pop(slot.view.appeal.id, None) is not None:
+            holder.load -= slot.weight
+        return holder
+
+    def hold(self, slot: AppealSlot, agent: AgentSlot, *, phase: str) -> None:
+        """Give an appeal to an agent, as an offer or an assignment."""
+        slot.phase = phase
+        slot.holder = agent
+        agent.held[slot.view.appeal.id] = slot
+        agent.load += slot.weight
+
+    def remember(self, rules: RuleSet) -> None:
+        """Know a rule set by which appeals were placed before."""
+        self.rule_sets[rules.hash] = rules
+
+    # ---- timers
+
+    def set_timer(self, due_us: int, kind: str, key: str, *, mark: int) -> None:
+        """Look at `key` again at `due_us`."""
+        heapq.heappush(self.timers, Timer(due_us, kind, key, mark))
+
+    def next_due(self) -> Timer | None:
+        """Take the earliest timer whose time has come."""
+        if self.timers and self.timers[0].due_us <= self.now_us:
+            return heapq.heappop(self.timers)
+        return None
+
+    def _pools_of(self, agent: Agent) -> list[Pool]:
+        found = list(self._pools_by_skill.get("", ()))
+        for skill in sorted(agent.skills):
+            found.extend(self._pools_by_skill.get(skill, ()))
+        return found
+
+    def _unseat(self, slot: AgentSlot) -> None:
+        slot.stamp += 1
+        for seat in slot.seats:
+            seat.pool.unseat(seat)
+        for pool in slot.near:
+            pool.lack_language -= 1
+        slot.seats, slot.near = [], []
+
+    def _tie_hash(self, agent_id: str) -> str:
+        return hashlib.blake2b(f"{self.seed}/{agent_id}".encode(), digest_size=8).hexdigest()

@@ -145,6 +145,18 @@ class Registry:
         query = select(tables.appeals).where(*conditions).order_by(column.registered_at.desc(), column.id.desc())
         return [to_appeal(row) for row in await self._all(query.limit(limit))]
 
+    async def iterate_appeals(self, *, states: Iterable[AppealState] = (), page: int = 500) -> AsyncIterator[Appeal]:
+        """Yield all appeals, newest first, reading a page at a time."""
+        column = tables.appeals.c
+        base = select(tables.appeals).order_by(column.id.desc()).limit(page)
+        if states_ := [state.value for state in states]:
+            base = base.where(column.state.in_(states_))
+        query = base
+        while rows := await self._all(query):
+            for row in rows:
+                yield to_appeal(row)
+            query = base.where(column.id < rows[-1].id)
+
     async def count_by_state(self) -> dict[AppealState, int]:
         """Count appeals by state, all states named."""
         query = select(tables.appeals.c.state, func.count().label("n")).group_by(tables.appeals.c.state)
@@ -249,6 +261,12 @@ class Registry:
         rows = await self._all(_of(tables.decisions, appeal_id, "at"))
         return [StoredDecision(id=row.id, at=row.at, rule_set=row.rule_set, record=row.record) for row in rows]
 
+    async def rule_set_text(self, rule_hash: str) -> str | None:
+        """Return the text of a rule set that was in force once, None if it never was here."""
+        column = tables.rule_sets.c
+        rows = await self._all(select(column.text).where(column.hash == rule_hash))
+        return str(rows[0].text) if rows else None
+
     async def fence(self, name: str) -> int:
         """Return the newest fencing token known for `name`, 0 if none."""
         rows = await self._all(select(tables.fences.c.token).where(tables.fences.c.name == name))
@@ -268,6 +286,11 @@ class Registry:
         column = tables.quarantine.c
         query = select(tables.quarantine).where(column.state == state).order_by(column.at.desc()).limit(limit)
         return [QuarantineEntry.of(row) for row in await self._all(query)]
+
+    async def count_quarantined(self) -> int:
+        """Count the entries that wait for a person."""
+        query = select(func.count().label("n")).where(tables.quarantine.c.state == "held")
+        return int((await self._all(query))[0].n)
 
     async def quarantine_entry(self, entry_id: UUID) -> QuarantineEntry:
         """Return one entry. Raises NotFoundError."""

@@ -13,7 +13,7 @@ from agent_console.endpoint import Endpoint, Parameter, fault_summary, json_resp
 from agent_console.presenters import appeal_detail, appeal_summary, decision_view
 from agent_console.problems import ProblemError
 from agent_console.session import SessionKeeper
-from agent_console.views import AppealDetail, AppealPage, DecisionList
+from agent_console.views import NO_NUL, AppealDetail, AppealPage, DecisionList
 from appeals.agent import Agent
 from appeals.appeal import Appeal, AppealState
 from appeals.envelope import Channel, UtcDatetime
@@ -35,10 +35,12 @@ class AppealFilter(BaseModel):
         default=None, description="mine: held or last answered by me; queue: waiting for anybody; all: for supervisors"
     )
     state: tuple[AppealState, ...] = Field(default=(), description="Only in these states; may be repeated")
-    agent: str | None = Field(default=None, max_length=128, description="Only this agent's; for supervisors")
-    queue: str | None = Field(default=None, max_length=128, description="Only in this queue")
+    agent: str | None = Field(
+        default=None, max_length=128, pattern=NO_NUL, description="Only this agent's; for supervisors"
+    )
+    queue: str | None = Field(default=None, max_length=128, pattern=NO_NUL, description="Only in this queue")
     channel: Channel | None = Field(default=None, description="Only of this channel")
-    q: str | None = Field(default=None, max_length=200, description="Part of the number or the subject")
+    q: str | None = Field(default=None, max_length=200, pattern=NO_NUL, description="Part of the number or the subject")
     limit: int = Field(default=50, ge=1, le=MAX_PAGE, description="Appeals a page")
     before: UtcDatetime | None = Field(default=None, description="The last page's next_before")
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from agent_console.views import (
+    NO_NUL,
     AgentView,
     AppealDetail,
     AppealSummary,
@@ -25,8 +26,10 @@ MAX_NOTE_CHARS = 2_000
 
 QueueId = Annotated[str, Field(min_length=1, max_length=64)]
 RequestId = Annotated[str, Field(min_length=1, max_length=64)]
-Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_NOTE_CHARS)]
-ReplyText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REPLY_CHARS)]
+Note = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_NOTE_CHARS, pattern=NO_NUL)]
+ReplyText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REPLY_CHARS, pattern=NO_NUL)
+]
 SettableStatus = Literal["available", "away", "busy", "offline"]
 
 ErrorCode = Literal[

@@ -10,6 +10,7 @@ from appeals.appeal import AppealState
 from appeals.envelope import AppealEnvelope, Channel, ContactPoint, UtcDatetime
 from appeals.reply import DeliveryState, ReplyKind
 
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in a text
 MAX_PASSWORD_CHARS = 1024  # a longer one only costs us hashing time
 
 Language = Literal["ru", "en"]
@@ -77,7 +78,7 @@ class SessionView(View):
 class LogInRequest(View):
     """Body of `POST /api/v1/session`."""
 
-    agent_id: str = Field(min_length=1, max_length=128)
+    agent_id: str = Field(min_length=1, max_length=128, pattern=NO_NUL)
     password: str = Field(min_length=1, max_length=MAX_PASSWORD_CHARS)
 
 

@@ -20,12 +20,13 @@ _BLANK_LINES = re.compile(r"\n[ \t\u00a0]*\n(?:[ \t\u00a0]*\n)+")
 
 _SEPARATOR = re.compile(
     r"\s*-{2,}\s*(?:original message|исходное сообщение|ursprüngliche nachricht|message d'origine|"
-    r"oprindelig meddelelse|mensaje original|messaggio originale)\s*-{2,}\s*",
+    r"oprindelig (?:meddelelse|besked)|mensaje original|messaggio originale)\s*-{2,}\s*",
     re.IGNORECASE,
 )
-_OUTLOOK_FROM = re.compile(r"\s*[*_]*(?:from|от|von|de|da|van)\s?[*_]*:[*_]*\s?\S", re.IGNORECASE)
+_OUTLOOK_FROM = re.compile(r"\s*[*_]*(?:from|от|von|de|da|van|fra)\s?[*_]*:[*_]*\s?\S", re.IGNORECASE)
 _OUTLOOK_NEXT = re.compile(
-    r"\s*[*_]*(?:sent|date|to|subject|cc|отправлено|дата|кому|тема|копия|gesendet|datum|an|betreff|envoyé|date|à|objet)"
+    r"\s*[*_]*(?:sent|date|to|subject|cc|отправлено|дата|кому|тема|копия|gesendet|datum|an|betreff|envoyé|à|objet|"
+    r"verzonden|aan|onderwerp|inviato|a|oggetto|enviado|para|asunto|dato|til|emne)"
     r"\s?[*_]*:",
     re.IGNORECASE,
 )
@@ -40,6 +41,14 @@ _WROTE_START = re.compile(
     r"(?:\b|\s|,)",
     re.IGNORECASE,
 )
+# Gmail, Yandex and Mail.ru in Russian: "ср, 30 апр. 2025 г. в 15:19, Иван <ivan@example.org>:"
+_MOMENT = re.compile(r"\b(?:19|20)\d\d\b|\b\d{1,2}[:.]\d\d\b")
+_ADDRESSED = re.compile(r"<[^<>\s]+@[^<>\s]+>\s*:\s*$")
+_FORWARDED = re.compile(
+    r"\s*-*\s*(?:(?:begin )?forwarded message|пересылаемое сообщение|пересланное сообщение|"
+    r"начало переадресованного|weitergeleitete nachricht|message transféré)\b.*",
+    re.IGNORECASE,
+)
 _SIGN_OFF = re.compile(
     r"\s*(?:с уважением|с наилучшими пожеланиями|всего доброго|всего наилучшего|best regards|kind regards|"
     r"best wishes|regards|sincerely|yours (?:sincerely|faithfully|truly))\b[\s,.!]*(?:\S+(?:\s+\S+){0,3})?\s*",
@@ -50,12 +59,11 @@ _SENT_FROM = re.compile(
     r"(?:--\s*)?(?:отправлено|sent) (?:из|from) (?:мобильной|mobile) ).{0,80}",
     re.IGNORECASE,
 )
-# If none of these words is in it, there is nothing to set aside: most first letters are done after this one search.
-_TRIGGER = re.compile(
-    r"^\s*>|^-- ?$|^\s*-{2,}\s*\w|:\s*$|^\s*[*_]*(?:from|от|von|de|da|van)\s?[*_]*:|"
-    r"уважением|пожеланиями|доброго|наилучшего|regards|wishes|sincerely|faithfully|yours|sent from|outlook for|"
-    r"отправлено|послано",
-    re.IGNORECASE | re.MULTILINE,
+# If none of these is in the lower-case text, there is nothing to set aside: substring search is 50 times as fast as
+# one pattern of all of them, and most first letters are done with it.
+_TRIGGERS = tuple(
+    ">|--|:\n|from:|from*|from :|von:|van:|fra:|da:|de:|de :|\nот:|\nот :|*от:|от*|regards|wishes|sincerely|faithfully|yours|"
+    "sent from|outlook for|уважением|пожеланиями|доброго|наилучшего|отправлено|послано".split("|"),
 )
 
 
@@ -109,7 +117,8 @@ def clean_text(text: str) -> str:
 
     Linear in the text's length. Text that would be left empty (a bare forward) is returned whole.
     """
-    if _TRIGGER.search(text) is None:
+    lower = text.lower()
+    if not any(trigger in lower for trigger in _TRIGGERS):
         return text.strip()
     kept = _without_signature(_without_quotes(text.split("\n")))
     return _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip() or text.strip()
@@ -124,6 +133,8 @@ def _without_quotes(lines: list[str]) -> list[str]:
         if line.lstrip().startswith(">"):
             index += 1
             continue
+        if _FORWARDED.match(line):  # what is forwarded is what the writer wants to show
+            return [*kept, *lines[index:]]
         begins_original = _SEPARATOR.fullmatch(line) or _is_outlook_heading(lines, index)
         if begins_original and any(earlier.strip() for earlier in kept):
             break
@@ -140,15 +151,16 @@ def _without_quotes(lines: list[str]) -> list[str]:
 
 
 def _is_outlook_heading(lines: list[str], index: int) -> bool:
-    """Tell whether "From: …" with "Sent: …" or another field within two lines begins here."""
+    """Tell whether "From: …" begins here with two other fields below it: one alone may be part of a formal letter."""
     if not _OUTLOOK_FROM.match(lines[index]):
         return False
-    return any(_OUTLOOK_NEXT.match(line) for line in lines[index + 1 : index + 3])
+    return sum(1 for line in lines[index + 1 : index + 5] if _OUTLOOK_NEXT.match(line)) > 1
 
 
 def _heading_length(lines: list[str], index: int) -> int:
     """Return over how many lines an "On … wrote:" goes that begins here; 0 if none does."""
-    if not _WROTE_START.match(lines[index]):
+    has_start = _WROTE_START.match(lines[index]) is not None
+    if not has_start and _MOMENT.search(lines[index]) is None:
         return 0
     heading = ""
     for length in range(1, MAX_HEADER_LINES + 1):
@@ -156,7 +168,7 @@ def _heading_length(lines: list[str], index: int) -> int:
         if not part.strip():
             return 0
         heading = f"{heading} {part}"[:1000]
-        if _WROTE.search(heading):
+        if (has_start and _WROTE.search(heading)) or (_ADDRESSED.search(heading) and _MOMENT.search(heading)):
             return length
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import getaddresses, parsedate_to_datetime
+from functools import lru_cache
 
 from connectors.email.charsets import clean_line, decode_text
 
@@ -163,6 +164,7 @@ def _split_addresses(value: str) -> list[tuple[str, str]]:
         return [("", address) for address in re.findall(r"[^\s<>()\",;:]+@[^\s<>()\",;:@]+", value)]
 
 
+@lru_cache(maxsize=4096)  # ours are in every mail, and each address of a mail is asked for several times
 def normalise_address(address: str) -> str | None:
     """Return an address with its domain in lower case, or None if it is not usable as one."""
     text = address.strip()

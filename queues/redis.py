@@ -38,6 +38,7 @@ class RedisQueues(Queues):
         self._waiting: set[asyncio.Timeout] = set()
         self._stopped = False
         register = self._commands.register_script
+        self._add: AsyncScript = register(scripts.ADD)
         self._claim: AsyncScript = register(scripts.CLAIM)
         self._push: AsyncScript = register(scripts.PUSH)
         self._tail: AsyncScript = register(scripts.TAIL)
@@ -82,12 +83,13 @@ class RedisQueues(Queues):
         """Append `items` in order, in one round trip."""
         if not items:
             return
-        key = self._stream(stream)
+        words: list[str | int] = []
+        for fields in items:
+            words.append(2 * len(fields))
+            for pair in fields.items():
+                words.extend(pair)
         with _translated():
-            async with self._commands.pipeline(transaction=False) as pipeline:
-                for fields in items:
-                    pipeline.xadd(key, cast("dict[Any, Any]", fields))
-                await pipeline.execute()
+            await self._add(keys=[self._stream(stream)], args=words)
 
     async def read(
         self, stream: str, *, consumer: str, count: int = READ_BATCH, block_s: float = 1.0

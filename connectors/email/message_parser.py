@@ -7,10 +7,11 @@ from datetime import datetime
 from appeals.envelope import MAX_SUBJECT_CHARS
 from connectors.email.attachments import clean_media_type, clean_name, detect_media_type
 from connectors.email.automatic import is_automatic
-from connectors.email.body_text import clean_text, part_text
+from connectors.email.body_text import part_text
 from connectors.email.external_id import external_id
 from connectors.email.headers import Headers, MailAddress, parse_addresses, parse_date, parse_message_ids
 from connectors.email.mime import MimePart, read_mime
+from connectors.email.quotes import clean_text
 
 _BODY_TYPES = frozenset({"text/plain", "text/html"})
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")

@@ -53,7 +53,7 @@ _BAD_PATTERN = "invalid regular expression"
 class OfficeClock:
     """How the office reads a moment: its time zone and its heating season."""
 
-    zone: ZoneInfo
+    timezone: ZoneInfo
 
     def season(self, day: date) -> str:
         """Return `heating` from 1 October to 30 April, else `summer`."""
@@ -125,7 +125,7 @@ def check_condition(source: str) -> list[ConditionFault]:
 def facts_of(view: RoutingView, clock: OfficeClock) -> dict[str, Any]:
     """Return what conditions may ask about an appeal."""
     appeal = view.appeal
-    received = appeal.received_at.astimezone(clock.zone)
+    received = appeal.received_at.astimezone(clock.timezone)
     return {
         "topic": appeal.topic or "",
         "channel": appeal.channel.value,

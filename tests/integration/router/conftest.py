@@ -112,7 +112,7 @@ class Desk:
             self.queues,
             settings=RoutingSettings(**values),
             rules=RulesSource(self.rules_path),
-            office=OfficeClock(zone=ZoneInfo("Europe/Moscow")),
+            office=OfficeClock(timezone=ZoneInfo("Europe/Moscow")),
             holder=holder,
         )
 

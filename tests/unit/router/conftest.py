@@ -113,7 +113,7 @@ class Office:
     def __init__(self, rules: RuleSet, **policy: Any) -> None:
         self.now = START
         self.state = RouterState(
-            rules, policy=RouterPolicy(**policy), clock=OfficeClock(zone=ZoneInfo("Europe/Moscow")), seed=7
+            rules, policy=RouterPolicy(**policy), clock=OfficeClock(timezone=ZoneInfo("Europe/Moscow")), seed=7
         )
         self.versions: dict[UUID, int] = {}
 

@@ -1,5 +1,6 @@
-"""What the answer of another HTTP server means for a message we sent it."""
+"""Speaking to another HTTP server: signing in to it, and what its answer means for a message we sent it."""
 
+import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -8,6 +9,11 @@ from http import HTTPStatus
 from appeals.errors import PermanentError, TransientError
 
 _WORTH_RETRYING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+def basic_authorization(username: str, password: str) -> str:
+    """Return the value of an Authorization header (RFC 7617, UTF-8)."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
 def check_outcome(status: int, headers: Mapping[str, str], *, what: str) -> None:

@@ -1,5 +1,6 @@
 """A small intake in memory, and a loopback server for a connector's hooks: shared by the kiosk and fax tests."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from aiohttp import web
+from yarl import URL
 
 from appeals.envelope import AppealEnvelope
 from appeals.errors import OknoError
@@ -121,3 +123,21 @@ async def serving(connector: Connector) -> AsyncIterator[str]:
     finally:
         await connector.stop()
         await runner.cleanup()
+
+
+async def declare_body(url: str, *, size_bytes: int, authorization: str = "") -> bytes:
+    """Send the headers of a POST with a body of `size_bytes`, none of the body, and return the answer's headers."""
+    target = URL(url)
+    reader, writer = await asyncio.open_connection(target.host, target.port)
+    lines = (
+        f"POST {target.path} HTTP/1.1",
+        f"Host: {target.host}",
+        f"Content-Length: {size_bytes}",
+        f"Authorization: {authorization}",
+    )
+    writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+    try:
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=10)
+    finally:
+        writer.close()
+        await writer.wait_closed()

@@ -1,9 +1,7 @@
 """Kiosk submissions over real HTTP: what is kept, what is refused, and that nothing is kept twice."""
 
-import asyncio
 import base64
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +15,7 @@ from appeals.errors import PermanentError, TransientError
 from config.settings import KioskDevice, KioskSettings
 from connectors.kiosk import build
 from okno.outside.kiosk import KioskClient, KioskPhoto, make_submission, sign
-from tests.integration.kiosk.recording_intake import RecordingIntake, make_ports, serving
+from tests.integration.kiosk.recording_intake import RecordingIntake, declare_body, make_ports, serving
 
 SignHeaders = Callable[[str], dict[str, str]]
 
@@ -231,13 +229,7 @@ async def test_registry_down_is_503_and_the_same_form_is_taken_later(kiosk: Kios
 
 async def test_declared_60_mb_are_refused_before_they_are_read(kiosk: KioskClient, intake: RecordingIntake):
     """413 comes after the headers alone: the body is never read into memory."""
-    host, port = kiosk.hook_url.removeprefix("http://").split("/")[0].split(":")
-    head = f"POST /hooks/kiosk/hall-1 HTTP/1.1\r\nHost: {host}\r\nContent-Length: {60 * 1024 * 1024}\r\n\r\n"
-    reader, writer = await asyncio.open_connection(host, int(port), family=socket.AF_INET)
-    writer.write(head.encode())
-    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=10)
-    writer.close()
-    await writer.wait_closed()
+    answer = await declare_body(kiosk.hook_url, size_bytes=60 * 1024 * 1024)
     assert b" 413 " in answer
     assert b"application/problem+json" in answer
     assert intake.nothing_kept

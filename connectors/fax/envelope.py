@@ -1,0 +1,142 @@
+"""From a fax document to the appeal envelope."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import phonenumbers
+
+from appeals.envelope import (
+    AppealEnvelope,
+    Attachment,
+    AuthenticityResult,
+    BlobRef,
+    Channel,
+    ContactPoint,
+    ContactPointKind,
+)
+from appeals.registration import Contents
+from connectors.fax.document import PDF, FaxDocument
+from connectors.media import describe_attachment
+
+MIN_NUMBER_DIGITS = 7
+MAX_NUMBER_DIGITS = 15  # ITU-T E.164
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaxOrigin:
+    """Where a document came from."""
+
+    external_id: str
+    number: str  # the sender's, E.164; "" if unknown
+    our_number: str  # E.164; "" if unknown
+    name: str  # of the file
+    declared_media_type: str
+    received_at: datetime
+    sent_at: datetime | None = None
+    failure: str = ""  # what broke off the transmission
+    fields: Mapping[str, str] | None = None
+    authenticity: tuple[AuthenticityResult, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodedFax:
+    """A fax ready to be registered."""
+
+    envelope: AppealEnvelope
+    contents: Contents
+
+
+def build_envelope(
+    document: FaxDocument, content: bytes, *, origin: FaxOrigin, raw: bytes, raw_media_type: str, connector: str
+) -> DecodedFax:
+    """Return the envelope and its bytes. `content` is the document, `raw` what came over the wire or lay in the spool.
+
+    The text says in Russian and English what it is: nobody has typed the fax in yet. A PDF is shown inline; a TIFF is
+    kept as it came and shown by its `viewing_pdf`.
+    """
+    contents = {(raw_ref := BlobRef.of(raw, raw_media_type)).sha256: raw}
+    original = describe_attachment(
+        _with_suffix(origin.name, document.media_type),
+        origin.declared_media_type,
+        content,
+        inline=document.media_type == PDF,
+    )
+    contents[original.sha256] = content
+    attachments: tuple[Attachment, ...] = (original,)
+    if document.viewing_pdf is not None:
+        viewing = describe_attachment(f"{original.name}.pdf", PDF, document.viewing_pdf, inline=True)
+        contents[viewing.sha256] = document.viewing_pdf
+        attachments = (original, viewing)
+    text = describe_fax(document.pages, origin.number, failure=origin.failure)
+    envelope = AppealEnvelope(
+        channel=Channel.FAX,
+        connector=connector,
+        external_id=origin.external_id,
+        received_at=origin.received_at,
+        sent_at=origin.sent_at,
+        sender=_contact(origin.number),
+        recipients=tuple(filter(None, (_contact(origin.our_number),))),
+        subject=_subject(document.pages, origin.number),
+        text=text,
+        clean_text=text,
+        attachments=attachments,
+        authenticity=origin.authenticity,
+        fields={**(origin.fields or {}), "pages": str(document.pages)},
+        raw=raw_ref,
+    )
+    return DecodedFax(envelope=envelope, contents=contents)
+
+
+def _with_suffix(name: str, media_type: str) -> str:
+    suffixes = (".pdf",) if media_type == PDF else (".tif", ".tiff")
+    return name if name.lower().endswith(suffixes) else name + suffixes[0]
+
+
+def describe_fax(pages: int, number: str, *, failure: str = "") -> str:
+    """Say in Russian and English that this is a fax, of how many pages and from whom."""
+    lines = [
+        f"Факс, страниц: {pages}, от {number or 'неизвестного номера'}. Текст на приложенных страницах.",
+        f"Fax, pages: {pages}, from {number or 'an unknown number'}. The text is on the attached pages.",
+    ]
+    if failure:
+        lines.append(f"Передача прервалась, страниц может не хватать: {failure}.")
+        lines.append(f"The transmission broke off, pages may be missing: {failure}.")
+    return "\n".join(lines)
+
+
+def _subject(pages: int, number: str) -> str:
+    whom = f" от {number}" if number else ""
+    return f"Факс{whom}, страниц: {pages}"
+
+
+def _contact(number: str) -> ContactPoint | None:
+    return ContactPoint(kind=ContactPointKind.FAX, value=number) if number else None
+
+
+def normalise_number(number: str) -> str:
+    """Return `number` as E.164, or "" if it is no international number (withheld, "anonymous", an extension).
+
+    Gateways write E.164 with or without its plus sign.
+    """
+    digits = re.sub(r"[\s().-]", "", number)
+    if digits.removeprefix("+").isdecimal() and digits.isascii() and not digits.startswith("+"):
+        digits = f"+{digits}"
+    try:
+        parsed = phonenumbers.parse(digits, None)
+    except phonenumbers.NumberParseException:
+        return ""
+    if not phonenumbers.is_possible_number(parsed):
+        return ""
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def number_in_name(name: str) -> str:
+    """Return the sender's number that a file name carries, as E.164, or "".
+
+    The pattern: a plus sign and 7 to 15 digits, anywhere in the name: `+78121234567_20260801-1015.tif`,
+    `fax-from-+4930123456.pdf`. Digits without a plus may as well be a date or a counter and are not believed.
+    """
+    match = re.search(rf"\+(\d{{{MIN_NUMBER_DIGITS},{MAX_NUMBER_DIGITS}}})(?!\d)", name, re.ASCII)
+    return normalise_number(match.group(0)) if match else ""

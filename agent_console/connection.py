@@ -40,10 +40,9 @@ _QUEUE_MESSAGE: TypeAdapter[QueueMessage] = TypeAdapter(QueueMessage)
 
 
 class CloseCode(IntEnum):
-    """Why we close, beside the standard codes (RFC 6455 §7.4.2: 4000-4999 are ours)."""
+    """Why we close, beside the standard codes. RFC 6455 §7.4.2: 4000-4999 are ours."""
 
     SESSION_ENDED = 4401
-    TOO_SLOW = 4408
 
 
 class AgentConnection:
@@ -151,7 +150,7 @@ class AgentConnection:
                 await self._socket.send_str(message.model_dump_json())
         except TimeoutError:
             logger.warning("console.too_slow", agent_id=self._agent_id)
-            await self._close(CloseCode.TOO_SLOW, "too slow")
+            self._abort()  # its buffer is full: a close frame would not reach it either
         except ConnectionError:  # gone between two messages: the reader notices too
             logger.debug("console.gone_while_sending", agent_id=self._agent_id)
 
@@ -232,9 +231,13 @@ class AgentConnection:
             async with asyncio.timeout(2 * CLOSE_TIMEOUT_S):
                 await self._socket.close(code=code, message=reason.encode())
         except TimeoutError:
-            logger.debug("console.close_unanswered", agent_id=self._agent_id)
-        if code == CloseCode.TOO_SLOW and self._transport is not None:
-            self._transport.abort()  # a full buffer would keep it open for ever
+            logger.info("console.close_unanswered", agent_id=self._agent_id)
+            self._abort()
+
+    def _abort(self) -> None:
+        """Cut the connection, whatever its buffers hold; the reader notices."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 def _read_entry(entry: AgentQueueEntry) -> QueueMessage | None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -305,7 +305,7 @@ async def make_site(tmp_path: Path, password_hash: str) -> AsyncIterator[SiteFac
 
 @pytest.fixture
 async def site(make_site: SiteFactory) -> Site:
-    """A console with default settings and three users: agents ivanova and petrov, supervisor boss."""
+    """Serve a console with default settings and three users: agents ivanova and petrov, supervisor boss."""
     return await make_site()
 
 
@@ -317,6 +317,6 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @pytest.fixture
-def poll() -> Iterator[Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]]:
+def poll() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
     """Give tests `eventually`, which importlib mode lets them import from nowhere."""
-    yield eventually
+    return eventually

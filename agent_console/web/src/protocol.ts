@@ -54,6 +54,7 @@ export interface ConsoleProtocol {
   ServerMessage: ServerMessage
   Problem: Problem
   SessionView: SessionView
+  OfficeView: OfficeView
   AppealPage: AppealPage
   AppealDetail: AppealDetail
   DecisionList: DecisionList

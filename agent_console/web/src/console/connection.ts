@@ -114,8 +114,11 @@ export class Connection {
 
   private receive(socket: WebSocket, data: string): void {
     if (socket !== this.socket) return
+    this.handle(JSON.parse(data) as ServerMessage)
     this.watchSilence(socket)
-    const message = JSON.parse(data) as ServerMessage
+  }
+
+  private handle(message: ServerMessage): void {
     switch (message.type) {
       case 'welcome':
         this.failures = 0
@@ -161,6 +164,7 @@ export class Connection {
   /** Ping after a silence; a server that does not answer is gone, whatever the operating system still believes. */
   private watchSilence(socket: WebSocket): void {
     clearTimeout(this.quietTimer)
+    if (socket !== this.socket) return
     const patience = this.state === 'online' ? QUIET : ANSWER_TIME
     this.quietTimer = setTimeout(() => {
       if (this.state !== 'online') return this.drop(socket)

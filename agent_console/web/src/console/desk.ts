@@ -9,7 +9,6 @@ import { useSession } from './session'
 
 type CommandAck = Extract<Answer, { type: 'ack' }>
 
-const HELD_STATES = new Set<AppealSummary['state']>(['assigned', 'answered'])
 const UNSENT = new Set(['queued', 'sending'])
 const DELIVERY_POLL = 3_000 // ms; how far an answer has got is news only to those who look at it
 
@@ -36,13 +35,8 @@ export const useDesk = defineStore('desk', () => {
   let deliveryTimer: ReturnType<typeof setTimeout> | undefined
 
   const online = computed(() => connection.value === 'online')
-  /** Unanswered first, the nearest deadline on top: the order in which the law wants them. */
-  const sorted = computed(() =>
-    [...appeals.value].sort(
-      (a, b) =>
-        Number(a.state === 'answered') - Number(b.state === 'answered') || a.deadline_at.localeCompare(b.deadline_at),
-    ),
-  )
+  /** The nearest deadline on top: the order in which the law wants them. */
+  const sorted = computed(() => [...appeals.value].sort((a, b) => Date.parse(a.deadline_at) - Date.parse(b.deadline_at)))
 
   const link = new Connection({
     state: (state, at) => {
@@ -117,7 +111,7 @@ export const useDesk = defineStore('desk', () => {
   function takeSummary(summary: AppealSummary): void {
     const known = appeals.value.find((one) => one.id === summary.id)
     if (known && known.version > summary.version) return
-    const mine = HELD_STATES.has(summary.state) && summary.agent_id === agent.value?.id
+    const mine = summary.state === 'assigned' && summary.agent_id === agent.value?.id
     const others = appeals.value.filter((one) => one.id !== summary.id)
     appeals.value = mine ? [...others, summary] : others
     if (detail.value?.appeal.id === summary.id && detail.value.appeal.version <= summary.version)
@@ -232,15 +226,16 @@ export const useDesk = defineStore('desk', () => {
     done(await command({ type: 'release', appeal_id: appeal.id, version: appeal.version, note }), appeal, 'notice.released')
   }
 
-  /** After a command on the open appeal: stay if it is still ours, otherwise go on to the next one. */
+  /** After a command on an appeal: stay to see how an answer gets on, but after a closing or a release go on. */
   function done(answer: CommandAck, appeal: AppealSummary, key: string): void {
     const list = sorted.value
     const at = list.findIndex((one) => one.id === appeal.id)
     const next = list[at + 1] ?? list[at - 1] ?? null
     if (answer.appeal) takeSummary(answer.appeal)
     tell({ kind: 'success', key, number: appeal.number })
-    if (appeals.value.some((one) => one.id === appeal.id)) void refresh(appeal.id)
-    else if (selectedId.value === appeal.id) select(next?.id ?? null)
+    if (selectedId.value !== appeal.id) return
+    if (answer.appeal?.state === 'closed' || answer.appeal?.state === 'waiting') select(next?.id ?? null)
+    else void refresh(appeal.id)
   }
 
   async function command(message: Command): Promise<CommandAck> {

@@ -35,8 +35,11 @@ export function formatCountdown(milliseconds: number): string {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
 }
 
+/** A day with its year; without the Russian "г.", which would double a sentence's full stop. */
 export const formatDate = (iso: string, language: Language): string =>
-  new Intl.DateTimeFormat(language, { day: 'numeric', month: 'long', year: 'numeric' }).format(new Date(iso))
+  new Intl.DateTimeFormat(language, { day: 'numeric', month: 'long', year: 'numeric' })
+    .format(new Date(iso))
+    .replace(/\sг\.$/, '')
 
 /** Day and time; the year only where it is not this one. */
 export function formatMoment(iso: string, language: Language, now: number): string {

@@ -5,9 +5,9 @@ same answers on any host at any time.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -88,7 +88,7 @@ class Conditions:
 
     def evaluate(self, facts: Facts) -> list[Outcome]:
         """Return what each condition says of `facts`. One pass in C++ (12 µs for 50 conditions) if none fails."""
-        activation = self._environment.Activation(dict(facts))
+        activation = self._environment.Activation(facts)
         if self._together is not None:
             answers = self._together.eval(activation).plain_value()
             if isinstance(answers, list):
@@ -122,31 +122,14 @@ def check_condition(source: str) -> list[ConditionFault]:
     return []
 
 
-def facts_of(view: RoutingView, clock: OfficeClock) -> dict[str, Any]:
-    """Return what conditions may ask about an appeal."""
-    appeal = view.appeal
-    received = appeal.received_at.astimezone(clock.timezone)
-    return {
-        "topic": appeal.topic or "",
-        "channel": appeal.channel.value,
-        "language": appeal.language,
-        "region": appeal.region,
-        "priority": appeal.priority,
-        "season": clock.season(received.date()),
-        "subject": appeal.subject,
-        "has_attachments": view.has_attachments,
-        "confidence": float(appeal.topic_confidence or 0.0),
-        "hour": received.hour,
-        "weekday": received.isoweekday(),
-        "attributes": {str(key): str(value) for key, value in appeal.attributes.items()},
-        "citizen.segments": sorted(view.segments),
-        "received_at": appeal.received_at,
-    }
+def facts_of(view: RoutingView, clock: OfficeClock, *, names: Collection[str]) -> dict[str, Any]:
+    """Return what conditions ask about an appeal: the variables `names`."""
+    return {name: _FACTS[name](view, clock) for name in names}
 
 
-def mentioned(sources: Sequence[str]) -> frozenset[str]:
-    """Return the variables that any of the conditions names; the others need not be recorded."""
-    return frozenset(name for name in VARIABLES if any(name in source for source in sources))
+def mentioned(sources: Sequence[str]) -> tuple[str, ...]:
+    """Return the variables that any of the conditions may ask about; the others need not be known."""
+    return tuple(name for name in VARIABLES if any(name in source for source in sources))
 
 
 def _environment() -> cel.Env:
@@ -182,6 +165,26 @@ def _in_words(words: str, *, called: bool) -> str:
     return plain.replace("'<EOF>'", "the end").split(" expecting {")[0]
 
 
+def _received(view: RoutingView, clock: OfficeClock) -> datetime:
+    return view.appeal.received_at.astimezone(clock.timezone)
+
+
+_FACTS: Mapping[str, Callable[[RoutingView, OfficeClock], Any]] = {
+    "topic": lambda view, _: view.appeal.topic or "",
+    "channel": lambda view, _: view.appeal.channel.value,
+    "language": lambda view, _: view.appeal.language,
+    "region": lambda view, _: view.appeal.region,
+    "priority": lambda view, _: view.appeal.priority,
+    "season": lambda view, clock: clock.season(_received(view, clock).date()),
+    "subject": lambda view, _: view.appeal.subject,
+    "has_attachments": lambda view, _: view.has_attachments,
+    "confidence": lambda view, _: float(view.appeal.topic_confidence or 0.0),
+    "hour": lambda view, clock: _received(view, clock).hour,
+    "weekday": lambda view, clock: _received(view, clock).isoweekday(),
+    "attributes": lambda view, _: {str(key): str(value) for key, value in view.appeal.attributes.items()},
+    "citizen.segments": lambda view, _: sorted(view.segments),
+    "received_at": lambda view, _: view.appeal.received_at,
+}
 _MATCHED = Outcome(matched=True)
 _NOT_MATCHED = Outcome(matched=False)
 _SAMPLE: Facts = {

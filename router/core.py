@@ -6,7 +6,6 @@ Cost of an event: O(pools of the agents it touches × log of their size); never 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from appeals.agent import AgentStatus
 from appeals.envelope import Channel
@@ -32,6 +31,7 @@ def handle(state: RouterState, event: events.Event, now_us: int) -> list[Decisio
     state.now_us = max(state.now_us, now_us)
     decisions: list[Decision] = []
     _HANDLERS[type(event)](state, event, decisions)
+    state.settle()
     return decisions
 
 
@@ -48,6 +48,15 @@ def _appeal_held(state: RouterState, event: events.AppealHeld, decisions: list[D
 
 
 def _offer_accepted(state: RouterState, event: events.OfferAccepted, decisions: list[Decision]) -> None:
+    known = state.appeals.get(event.view.appeal.id)
+    if known is not None and known.phase == "offered" and known.holder is not None:
+        holder = known.holder
+        if holder.agent.id == event.view.appeal.agent_id:  # as expected: nothing changes hands
+            known.phase, known.view, known.version = "assigned", event.view, event.view.appeal.version
+            known.offer_id = None
+            known.stamp += 1
+            _forgive(state, holder)
+            return
     slot, freed = _take_in(state, event.view)
     _hold(state, slot, event.view)
     if slot.holder is not None:
@@ -153,7 +162,7 @@ def _time_advanced(state: RouterState, event: events.TimeAdvanced, decisions: li
         if timer.kind == OFFER_DUE:
             _offer_due(state, timer, decisions)
         elif timer.kind == STEP_DUE:
-            slot = state.appeals.get(UUID(timer.key))
+            slot = state.appeals.get(timer.key)
             if slot is not None and slot.phase == "waiting" and slot.stamp == timer.mark:
                 advance_steps(state, slot, decisions)
         elif timer.kind == AGENT_READY:
@@ -166,7 +175,7 @@ def _time_advanced(state: RouterState, event: events.TimeAdvanced, decisions: li
 
 
 def _offer_due(state: RouterState, timer: Timer, decisions: list[Decision]) -> None:
-    slot = state.appeals.get(UUID(timer.key))
+    slot = state.appeals.get(timer.key)
     if slot is None or slot.phase != "offered" or slot.stamp != timer.mark or slot.holder is None:
         return
     agent = slot.holder
@@ -264,7 +273,7 @@ def _hold(state: RouterState, slot: AppealSlot, view: RoutingView) -> None:
         slot.offer_id, slot.due_us = offer.id, instant_us(offer.due_at)
         slot.step = offer.step
         _find_rule(state, slot)
-        state.set_timer(slot.due_us, OFFER_DUE, str(view.appeal.id), mark=slot.stamp)
+        state.set_timer(slot.due_us, OFFER_DUE, view.appeal.id, mark=slot.stamp)
     state.refresh(agent)
 
 

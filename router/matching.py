@@ -9,6 +9,8 @@ from router.record import RECORDED, agent_choice, appeal_choice, offer_record
 from router.rules import Step
 from router.state import OFFER_DUE, STEP_DUE, RouterState
 
+Head = tuple[int, int, int, AppealSlot, Pool]  # key, registration order, number: sorts as the appeals are to be served
+
 
 def file_appeal(state: RouterState, slot: AppealSlot, decisions: list[Decision]) -> None:
     """Put a waiting appeal into the lanes of all steps it has come to, and offer it if anyone is free."""
@@ -33,7 +35,7 @@ def advance_steps(state: RouterState, slot: AppealSlot, decisions: list[Decision
         return
     if slot.step + 1 < len(rule.steps):
         due_us = slot.since_us + rule.steps[slot.step + 1].starts_us
-        state.set_timer(due_us, STEP_DUE, str(slot.view.appeal.id), mark=slot.stamp)
+        state.set_timer(due_us, STEP_DUE, slot.view.appeal.id, mark=slot.stamp)
     else:
         _note_if_hopeless(slot, decisions)
 
@@ -52,29 +54,31 @@ def reopen_to_refusers(state: RouterState, slot: AppealSlot, decisions: list[Dec
 def feed_agent(state: RouterState, agent: AgentSlot, decisions: list[Decision]) -> None:
     """Offer a free agent the best waiting appeals until they are full. Costs their pools' lanes, not the waiting."""
     while agent.block is None and agent.spare > 0:
-        heads: list[tuple[int, int, AppealSlot, Pool]] = []
-        waiting = 0
-        for seat in agent.seats:
-            pool = seat.pool
-            if seat.reason is not None or not pool.waiting:
-                continue
-            for lane in pool.lanes.values():
-                if lane.size and lane.channel in agent.agent.channels:
-                    head = lane.first_for(agent.agent.id)
-                    if head is not None:
-                        waiting += lane.size
-                        heads.append((head.key_us, head.order, head, pool))
+        heads, waiting = _heads(agent)
         if not heads:
             return
-        heads.sort(key=_by_score)
-        best, pool = heads[0][2], heads[0][3]
-        named = list(dict.fromkeys(entry[2] for entry in heads))
+        heads.sort()
+        best, pool = heads[0][3], heads[0][4]
+        named = list(dict.fromkeys(head[3] for head in heads[: 2 * RECORDED]))[:RECORDED]
         choice = appeal_choice(state, named, agent, waiting=waiting)
         _offer(state, best, pool, agent=agent, choice=choice, decisions=decisions)
 
 
-def _by_score(head: tuple[int, int, AppealSlot, Pool]) -> tuple[int, int]:
-    return head[0], head[1]
+def _heads(agent: AgentSlot) -> tuple[list[Head], int]:
+    """Return the best appeal of each lane the agent may be offered, and how many wait in those lanes."""
+    heads: list[Head] = []
+    waiting, spare, name, channels = 0, agent.spare, agent.agent.id, agent.agent.channels
+    for seat in agent.seats:
+        pool = seat.pool
+        if not pool.waiting or pool.weight > spare:
+            continue
+        for lane in pool.lanes.values():
+            if lane.size and lane.channel in channels:
+                slot = lane.first_for(name)
+                if slot is not None:
+                    waiting += lane.size
+                    heads.append((slot.key_us, slot.order, len(heads), slot, pool))
+    return heads, waiting
 
 
 def _enter_step(state: RouterState, slot: AppealSlot, step: Step, decisions: list[Decision]) -> None:
@@ -92,6 +96,9 @@ def _enter_step(state: RouterState, slot: AppealSlot, step: Step, decisions: lis
 
 
 def _match(state: RouterState, slot: AppealSlot, decisions: list[Decision]) -> bool:
+    if not slot.lanes:
+        return False
+    state.settle()
     channel = slot.view.appeal.channel
     refused = frozenset() if slot.open_to_refusers else slot.refused
 
@@ -140,7 +147,7 @@ def _offer(
     slot.due_us = state.now_us + state.policy.offer_timeout_us
     agent.idle_us = state.now_us
     state.refresh(agent)
-    state.set_timer(slot.due_us, OFFER_DUE, str(appeal_id), mark=slot.stamp)
+    state.set_timer(slot.due_us, OFFER_DUE, appeal_id, mark=slot.stamp)
     decisions.append(
         MakeOffer(
             appeal_id=appeal_id,

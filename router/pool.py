@@ -71,14 +71,15 @@ class AppealSlot:
     """An appeal as the core sees it."""
 
     __slots__ = (
-        "asked_supervisor", "due_us", "holder", "key_us", "lanes", "language", "noted", "offer_id", "open_to_refusers",
-        "order", "phase", "priority", "refused", "rule", "rules", "since_us", "stamp", "step", "version", "view",
+        "asked_supervisor", "due_us", "holder", "key_us", "lanes", "language", "name", "noted", "offer_id",
+        "open_to_refusers", "order", "phase", "priority", "refused", "rule", "rules", "since_us", "stamp", "step", "version", "view",
         "weight",
     )  # fmt: skip
 
     def __init__(self, view: RoutingView, *, since_us: int) -> None:
         self.view = view
         self.order = view.appeal.id.int
+        self.name = str(view.appeal.id)
         self.version = view.appeal.version
         self.since_us = since_us
         self.phase = "new"  # then waiting, offered, assigned
@@ -154,8 +155,10 @@ class Lane:
 
     def first_for(self, agent_id: str) -> AppealSlot | None:
         """Return the best appeal that this agent has not refused."""
-        heap, aside = self.heap, []
-        found = None
+        heap = self.heap
+        if heap and heap[0][2] == heap[0][3].stamp and not heap[0][3].refused:
+            return heap[0][3]
+        found, aside = None, []
         while heap:
             entry = heap[0]
             slot = entry[3]
@@ -174,10 +177,11 @@ class Lane:
 class Pool:
     """All agents who meet one requirement, free or not, with the free ones in order of preference."""
 
-    __slots__ = ("counts", "heap", "lack_language", "lanes", "refused", "requirement", "seats", "waiting")
+    __slots__ = ("counts", "heap", "lack_language", "lanes", "refused", "requirement", "seats", "waiting", "weight")
 
     def __init__(self, requirement: Requirement) -> None:
         self.requirement = requirement
+        self.weight = requirement.weight
         self.seats: dict[str, Seat] = {}
         self.counts: dict[str | None, int] = {}  # members by reason; None: can be asked now
         self.heap: list[tuple[tuple[Any, ...], int, Seat]] = []
@@ -210,7 +214,9 @@ class Pool:
     def refresh(self, seat: Seat) -> None:
         """Note that load, idle time or availability of the agent changed."""
         agent = seat.agent
-        reason = agent.block or (FULL if agent.spare < self.requirement.weight else None)
+        reason = agent.block
+        if reason is None and agent.agent.capacity_units - agent.load < self.weight:
+            reason = FULL
         if reason != seat.reason:
             self.counts[seat.reason] -= 1
             self.counts[reason] = self.counts.get(reason, 0) + 1

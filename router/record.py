@@ -22,12 +22,8 @@ def placement_record(state: RouterState, slot: AppealSlot, trace: PlacementTrace
         "rule_set": rules.hash,
         "priority_before": slot.view.appeal.priority,
         "facts": dict(trace.facts),
-        "rules": [
-            {"rule": answer.rule, "matched": answer.outcome.matched, "error": answer.outcome.error}
-            if answer.outcome.error
-            else {"rule": answer.rule, "matched": answer.outcome.matched}
-            for answer in trace.answers
-        ],
+        "passed_over": list(trace.passed_over),
+        "errors": dict(trace.errors),
         "queue": placement.queue,
         "rule": placement.rule,
         "priority": placement.priority,
@@ -38,7 +34,7 @@ def agent_choice(pool: Pool, found: list[Seat], *, refused: set[str], preferred:
     """Record a choice among agents: the first of `found` was chosen."""
     return {
         "direction": "agent_for_appeal",
-        "order": pool.requirement.order,
+        "order": list(pool.requirement.order),
         "preferred_last_agent": preferred,
         "candidates": [_agent_candidate(seat) for seat in found],
         "free": pool.counts.get(None, 0),
@@ -57,12 +53,12 @@ def appeal_choice(state: RouterState, heads: list[AppealSlot], agent: AgentSlot,
         "agent_capacity": agent.agent.capacity_units,
         "candidates": [
             {
-                "appeal": str(head.view.appeal.id),
+                "appeal": head.name,
                 "priority": head.priority,
                 "since_us": head.since_us,
                 "score": score(head.key_us, state.now_us, point_us),
             }
-            for head in heads[:RECORDED]
+            for head in heads
         ],
         "point_us": point_us,
         "waiting_here": waiting,
@@ -82,7 +78,7 @@ def offer_record(
         "seed": state.seed,
         "rule_set": slot.rules.hash if slot.rules is not None else "",
         "rule": slot.rule.name if slot.rule is not None else "",
-        "appeal": str(slot.view.appeal.id),
+        "appeal": slot.name,
         "version": slot.version,
         "step": step,
         "priority": slot.priority,

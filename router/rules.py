@@ -13,7 +13,7 @@ from appeals.envelope import Channel
 from appeals.errors import ConfigurationError
 from appeals.routing import Placement, RoutingView
 from config.yaml_file import Fault, YamlDocument, load_yaml, parse_yaml, refuse, validate_model
-from router.conditions import Conditions, OfficeClock, Outcome, check_condition, facts_of, mentioned
+from router.conditions import Conditions, OfficeClock, check_condition, facts_of, mentioned
 from router.rule_model import RuleFile, RuleModel, StepModel
 
 LANGUAGE = "language"  # within a step's skills: the agent must speak the appeal's language
@@ -47,20 +47,13 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RuleAnswer:
-    """What one rule said of an appeal."""
-
-    rule: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PlacementTrace:
-    """Where an appeal belongs, and why: the rules up to the one that took it, and the facts they asked about."""
+    """Where an appeal belongs, and why: the rules asked before the one that took it, and the facts all of them saw."""
 
     placement: Placement
     rule: Rule
-    answers: tuple[RuleAnswer, ...]
+    passed_over: tuple[str, ...]  # names of rules that said no, in their order
+    errors: Mapping[str, str]  # of those, the ones that could not be evaluated, and why
     facts: Mapping[str, Any]  # JSON-able
 
 
@@ -78,6 +71,7 @@ class RuleSet:
         self._weights = dict(model.weights)
         self._conditions = Conditions([rule.when for rule in model.rules])
         self._asked = mentioned([rule.when for rule in model.rules])
+        self._names = tuple(rule.name for rule in model.rules)
         self._fallback = _fallback_rule(model)
 
     def weight(self, channel: Channel) -> int:
@@ -86,18 +80,16 @@ class RuleSet:
 
     def place(self, view: RoutingView, clock: OfficeClock) -> PlacementTrace:
         """Find the first rule that takes the appeal. The same view always gives the same answer."""
-        facts = facts_of(view, clock)
+        facts = facts_of(view, clock, names=self._asked)
         outcomes = self._conditions.evaluate(facts)
         index = next((number for number, outcome in enumerate(outcomes) if outcome.matched), len(outcomes))
         rule = self.rules[index] if index < len(outcomes) else self._fallback
         return PlacementTrace(
             placement=self._placement(rule, view),
             rule=rule,
-            answers=tuple(
-                RuleAnswer(rule=known.name, outcome=outcome)
-                for known, outcome in zip(self.rules[: index + 1], outcomes, strict=False)
-            ),
-            facts={name: _json(value) for name, value in facts.items() if name in self._asked},
+            passed_over=self._names[:index],
+            errors={self._names[n]: outcome.error for n, outcome in enumerate(outcomes[:index]) if outcome.error},
+            facts={name: _json(value) for name, value in facts.items()},
         )
 
     def rule_for(self, view: RoutingView, clock: OfficeClock) -> Rule | None:

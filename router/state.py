@@ -2,7 +2,7 @@
 
 import hashlib
 import heapq
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from appeals.agent import Agent, AgentStatus
@@ -22,7 +22,7 @@ class Timer(NamedTuple):
 
     due_us: int
     kind: str
-    key: str  # appeal or agent id
+    key: Any  # the appeal's UUID or the agent's id
     mark: int  # what the timer was set for: another value by now makes it void
 
 
@@ -41,6 +41,7 @@ class RouterState:
         self.pools: dict[Requirement, Pool] = {}
         self.timers: list[Timer] = []
         self._pools_by_skill: dict[str, list[Pool]] = {}
+        self._touched: dict[str, AgentSlot] = {}  # changed since their pools were brought up to date
 
     # ---- agents
 
@@ -60,11 +61,17 @@ class RouterState:
         return slot
 
     def refresh(self, slot: AgentSlot) -> None:
-        """Bring all pools of an agent up to date after their load, idle time or availability changed."""
+        """Note that load, idle time or availability of an agent changed. Their pools follow when next looked at."""
         slot.block = self.block_of(slot)
-        slot.stamp += 1
-        for seat in slot.seats:
-            seat.pool.refresh(seat)
+        self._touched[slot.agent.id] = slot
+
+    def settle(self) -> None:
+        """Bring the pools of all agents that changed up to date, once however often they changed."""
+        while self._touched:
+            _, slot = self._touched.popitem()
+            slot.stamp += 1
+            for seat in slot.seats:
+                seat.pool.refresh(seat)
 
     def block_of(self, slot: AgentSlot) -> str | None:
         """Return why an agent can be asked nothing now: absence first, for it decides who is at work."""
@@ -128,7 +135,7 @@ class RouterState:
 
     # ---- timers
 
-    def set_timer(self, due_us: int, kind: str, key: str, *, mark: int) -> None:
+    def set_timer(self, due_us: int, kind: str, key: UUID | str, *, mark: int) -> None:
         """Look at `key` again at `due_us`."""
         heapq.heappush(self.timers, Timer(due_us, kind, key, mark))
 

@@ -95,6 +95,23 @@ class Outbox:
         await self._tell([(reply, state)])
         return True
 
+    async def give_up(self, reply_id: str, *, reason: str) -> None:
+        """Mark a reply as failed that no worker could handle, so that its agent sees it. An unknown id is ignored."""
+        try:
+            key = UUID(reply_id)
+        except ValueError:
+            return
+        column = tables.replies.c
+        async with self._registry.transaction() as transaction:
+            query = select(tables.replies).where(column.id == key, column.state.in_(_UNSENT))
+            row = (await transaction.connection.execute(query)).first()
+            if row is None:
+                return
+            values = {"state": DeliveryState.FAILED.value, "error": reason}
+            await transaction.connection.execute(update(tables.replies).where(column.id == key).values(values))
+            transaction.events.append(_event(to_reply(row), DeliveryState.FAILED, detail=reason))
+        await self._tell([(to_reply(row), DeliveryState.FAILED)])
+
     async def retry(self, reply_id: UUID) -> None:
         """Send a failed reply again from the start. Raises NotFoundError unless it has failed."""
         column = tables.replies.c

@@ -1,7 +1,7 @@
 """Settings: frozen pydantic sections, read once by the composition root and handed out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -230,3 +230,4 @@ class Settings(_Section):
     deadlines: DeadlineSettings = DeadlineSettings()
     delivery: DeliverySettings = DeliverySettings()
     log: LogSettings = LogSettings()
+    connectors: dict[str, dict[str, Any]] = Field(default_factory=dict)  # connectors of others, by entry point name

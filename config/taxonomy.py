@@ -56,7 +56,7 @@ class Taxonomy(BaseModel):
         if topic is None:
             return code
         titles = topic.title
-        return titles.get(language) or titles.get(language.split("-")[0]) or next(iter(titles.values()))
+        return titles.get(language) or titles.get(language.split("-", maxsplit=1)[0]) or next(iter(titles.values()))
 
 
 def load_taxonomy(path: Path | None = None) -> Taxonomy:

@@ -1,0 +1,3 @@
+"""Okno: one window for every citizen's appeal."""
+
+__version__ = "0.1.0"

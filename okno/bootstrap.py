@@ -1,0 +1,189 @@
+"""The composition root: the only place where settings become objects and the rooms meet."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from appeals.blobs import open_blob_store
+from appeals.cursors import RegistryCursors
+from appeals.database import registry_url
+from appeals.errors import ConfigurationError
+from appeals.intake import Intake
+from appeals.intake_policy import IntakePolicy
+from appeals.lifecycle import Lifecycle
+from appeals.notify import Notifier, SilentNotifier
+from appeals.outbox import Outbox
+from appeals.registry import Registry
+from config.settings import Settings
+from connectors.base import Connector, ConnectorFactory, ConnectorPorts
+from okno.metrics import MeteredIntake, Metrics
+from okno.secret_key import load_secret_key
+from queues.factory import open_queues
+from queues.notifier import QueueNotifier
+from queues.port import Queues
+
+CONNECTOR_GROUP = "okno.connectors"
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """The concrete objects of one process, opened in order and closed in reverse."""
+
+    settings: Settings
+    secret_key: bytes
+    public_url: str
+    registry: Registry
+    queues: Queues
+    notifier: Notifier
+    intake: MeteredIntake
+    lifecycle: Lifecycle
+    outbox: Outbox
+    metrics: Metrics
+
+
+def make_registry(settings: Settings) -> Registry:
+    """Return the registry that the settings name, not migrated. Raises ConfigurationError."""
+    blobs = open_blob_store(settings.blobs.url, options=settings.blobs.options, data_dir=settings.data_dir)
+    return Registry(registry_url(settings.registry.url, settings.data_dir), blobs=blobs)
+
+
+def make_lifecycle(settings: Settings, registry: Registry, notifier: Notifier | None = None) -> Lifecycle:
+    """Return the lifecycle over a registry; without a notifier the daemon's sweeper finds what changed."""
+    return Lifecycle(
+        registry,
+        notifier=notifier or SilentNotifier(),
+        mail_domain=settings.email.hostname,
+        inline_blob_max_bytes=settings.registry.inline_blob_max_bytes,
+    )
+
+
+@asynccontextmanager
+async def opened_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """Open the registry alone, its tables up to date: for commands beside a running daemon."""
+    registry = make_registry(settings)
+    try:
+        await registry.migrate()
+        yield registry
+    finally:
+        await registry.close()
+
+
+@asynccontextmanager
+async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[Parts]:
+    """Open everything that all roles share. On leaving, the intake finishes what is in hand before the stores close."""
+    secret_key = load_secret_key(settings)
+    queues = open_queues(settings.queues)
+    metrics = Metrics()
+    async with opened_registry(settings) as registry:
+        await queues.start()
+        try:
+            notifier = QueueNotifier(queues)
+            policy = IntakePolicy(
+                secret_key=secret_key,
+                public_url=public_url,
+                office=settings.office,
+                deadlines=settings.deadlines,
+                acknowledge=settings.delivery.acknowledge,
+                mail_domain=settings.email.hostname,
+            )
+            intake = Intake(registry, settings=settings.registry, policy=policy, notifier=notifier)
+            async with intake:
+                yield Parts(
+                    settings=settings,
+                    secret_key=secret_key,
+                    public_url=public_url,
+                    registry=registry,
+                    queues=queues,
+                    notifier=notifier,
+                    intake=MeteredIntake(intake, metrics),
+                    lifecycle=make_lifecycle(settings, registry, notifier),
+                    outbox=Outbox(registry, notifier=notifier),
+                    metrics=metrics,
+                )
+        finally:
+            await queues.stop()
+
+
+def build_connectors(parts: Parts) -> list[Connector]:
+    """Build every connector that is enabled: ours, and others' that are installed and have a section of their own."""
+    ports = ConnectorPorts(
+        intake=parts.intake,
+        cursors=RegistryCursors(parts.registry),
+        reports=parts.outbox,
+        now=parts.registry.now,
+        public_url=parts.public_url,
+    )
+    connectors = []
+    for name, section in _enabled_sections(parts.settings).items():
+        factory: ConnectorFactory = _entry_point(name).load()
+        connectors.append(factory(section, ports))
+    names = [connector.name for connector in connectors]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise ConfigurationError(f"two connectors are called {', '.join(sorted(doubled))}")
+    return connectors
+
+
+def _enabled_sections(settings: Settings) -> Mapping[str, Any]:
+    ours = {name: getattr(settings, name) for name in ("email", "sms", "telegram", "kiosk", "fax")}
+    return {name: section for name, section in ours.items() if section.enabled} | dict(settings.connectors)
+
+
+def _entry_point(name: str) -> EntryPoint:
+    found: Sequence[EntryPoint] = [point for point in entry_points(group=CONNECTOR_GROUP) if point.name == name]
+    if not found:
+        raise ConfigurationError(f"no connector {name!r} is installed (entry point group {CONNECTOR_GROUP})")
+    return found[0]
+
+
+async def start_connectors(connectors: Sequence[Connector]) -> None:
+    """Start all; if one cannot start, stop those that did and raise its error."""
+    started: list[Connector] = []
+    try:
+        for connector in connectors:
+            await connector.start()
+            started.append(connector)
+            logger.info("connector.started", connector=connector.name, addresses=connector.health().addresses)
+    except BaseException:
+        await stop_connectors(started)
+        raise
+
+
+async def stop_connectors(connectors: Collection[Connector]) -> None:
+    """Stop all side by side; each finishes what it has in hand."""
+    results = await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True)
+    for connector, result in zip(connectors, results, strict=True):
+        if isinstance(result, Exception):
+            logger.error("connector.stop_failed", connector=connector.name, exc_info=result)
+
+
+def packaged_rooms() -> tuple[Path, ...]:
+    """Return where the rooms were imported from: the start-up check compares them."""
+    import agent_console  # noqa: PLC0415 - only this check needs the packages themselves
+    import appeals  # noqa: PLC0415
+    import classifier  # noqa: PLC0415
+    import config  # noqa: PLC0415
+    import connectors  # noqa: PLC0415
+    import queues  # noqa: PLC0415
+    import router  # noqa: PLC0415
+
+    rooms = (agent_console, appeals, classifier, config, connectors, queues, router)
+    return tuple(Path(room.__file__ or "").parent for room in rooms)
+
+
+def check_rooms() -> None:
+    """Refuse to run if another distribution has put a package of the same name in our place."""
+    home = Path(__file__).parent.parent
+    strangers = [str(path) for path in packaged_rooms() if path.parent != home]
+    if strangers:
+        raise ConfigurationError(
+            "another distribution has overwritten a part of Okno: install Okno in an environment of its own",
+            faults=tuple(strangers),
+        )

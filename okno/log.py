@@ -1,0 +1,40 @@
+"""Logs: structlog to standard error, as JSON lines for machines or coloured text for a terminal."""
+
+import logging
+import sys
+
+import structlog
+
+from config.settings import LogSettings
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+QUIET = ("mail.log", "asyncio", "httpx", "httpcore", "telegram", "twilio.http_client", "aiohttp.access", "alembic")
+
+
+def configure_logs(settings: LogSettings) -> None:
+    """Set up structlog and route the libraries' own logs into it. Call once, before anything logs."""
+    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    ending: list[structlog.typing.Processor] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=ending, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(LEVELS[settings.level])
+    for name in QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[settings.level]))

@@ -1,0 +1,62 @@
+"""`okno check`: settings, rules and taxonomy, without starting anything."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from appeals.database import registry_url
+from appeals.errors import ConfigurationError
+from config.settings import Settings
+from config.taxonomy import load_taxonomy
+from okno.bootstrap import CONNECTOR_GROUP
+from okno.http_server import client_address
+from queues.factory import open_queues
+from router.rules import default_rules_path, load_rules
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingsReport:
+    """What is wrong, and what is odd."""
+
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_settings(settings: Settings) -> SettingsReport:
+    """Try everything that can be tried without a network, all faults at once."""
+    faults: list[str] = []
+    warnings: list[str] = []
+
+    def check_rules() -> None:
+        warnings.extend(load_rules(settings.routing.rules or default_rules_path()).warnings)
+
+    attempts: list[Callable[[], object]] = [
+        lambda: registry_url(settings.registry.url, settings.data_dir),
+        lambda: open_queues(settings.queues),
+        lambda: client_address(settings.http),
+        lambda: load_taxonomy(settings.classifier.taxonomy),
+        check_rules,
+    ]
+    for attempt in attempts:
+        try:
+            attempt()
+        except ConfigurationError as error:
+            faults.append(str(error))
+    warnings += _oddities(settings)
+    return SettingsReport(faults=tuple(faults), warnings=tuple(warnings))
+
+
+def _oddities(settings: Settings) -> list[str]:
+    odd = []
+    if settings.sms.enabled and not settings.sms.auth_token.get_secret_value():
+        odd.append("warning: sms.auth_token is empty: no hook of Twilio can be trusted")
+    if settings.telegram.enabled and not settings.telegram.token.get_secret_value():
+        odd.append("warning: telegram.token is empty")
+    if settings.kiosk.enabled and not settings.kiosk.devices:
+        odd.append("warning: kiosk.devices is empty: every kiosk is refused")
+    if not settings.http.public_url and settings.sms.enabled:
+        odd.append("warning: http.public_url is empty: signatures of hooks are made over the public address")
+    if settings.connectors:
+        odd.append(
+            f"note: connectors {', '.join(settings.connectors)} come from entry points of group {CONNECTOR_GROUP}"
+        )
+    return odd

@@ -29,13 +29,16 @@ _EXTENSIONS = {
 }
 
 
-def clean_name(raw: str | None, *, media_type: str, index: int) -> str:
-    """Return a base name: no folders, no control or direction characters; `attachment-<index>` if none is left."""
+def default_name(media_type: str, *, index: int) -> str:
+    """Return the name of a file that came without one."""
+    return f"attachment-{index}{_EXTENSIONS.get(media_type, '')}"
+
+
+def clean_name(raw: str | None) -> str:
+    """Return a base name: no folders, no control or direction characters; empty if nothing is left."""
     text = "" if raw is None else decode_header_text(raw)
     text = unicodedata.normalize("NFC", _DIRECTION_MARKS.sub("", clean_line(text)))
     text = _NOT_IN_NAMES.sub("_", text.replace("\\", "/").rpartition("/")[2]).strip(" .")
-    if not text:
-        return f"attachment-{index}{_EXTENSIONS.get(media_type, '')}"
     if len(text) > MAX_NAME_CHARS:
         stem, dot, ending = text.rpartition(".")
         ending = dot + ending if stem and len(ending) <= 10 else ""  # noqa: PLR2004 - longer is no file ending

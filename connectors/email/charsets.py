@@ -15,7 +15,9 @@ CYRILLIC_CHARSETS = ("cp1251", "koi8_r", "cp866", "mac_cyrillic")  # tried in th
 _WESTERN = frozenset({"iso8859-1", "cp1252", "iso8859-15", "latin_1"})
 _SINGLE_BYTE = _WESTERN | {codecs.lookup(name).name for name in (*CYRILLIC_CHARSETS, "iso8859-5", "koi8_u")}
 _UNLABELLED = frozenset({"utf-8", "ascii"})
-_TEXT_CODECS_REFUSED = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs"})
+_TEXT_CODECS_REFUSED = frozenset(
+    {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem"}
+)
 
 # The share of each letter in running Russian, relative to the commonest (National Corpus of the Russian Language).
 _LETTER_WEIGHTS = dict(

@@ -89,7 +89,7 @@ def decode_header_text(value: str) -> str:
     Neighbouring words of one charset are joined before decoding: mailers cut multi-byte letters in two.
     """
     if "=?" not in value:
-        return clean_line(value if value.isascii() else _decode_raw(value))
+        return clean_line(value if value.isascii() else decode_raw(value))
     pieces: list[str] = []
     pending = b""
     pending_charset = ""
@@ -102,15 +102,16 @@ def decode_header_text(value: str) -> str:
             pieces.append(decode_text(pending, pending_charset))
             pending = b""
         if between.strip() or (between and end == 0):
-            pieces.append(_decode_raw(between))
+            pieces.append(decode_raw(between))
         pending, pending_charset, end = pending + content, charset, match.end()
     if pending:
         pieces.append(decode_text(pending, pending_charset))
-    pieces.append(_decode_raw(value[end:]))
+    pieces.append(decode_raw(value[end:]))
     return clean_line("".join(pieces))
 
 
-def _decode_raw(value: str) -> str:
+def decode_raw(value: str) -> str:
+    """Return a value with its raw 8-bit bytes (surrogates, PEP 383) decoded as `decode_text` does."""
     if value.isascii():
         return value
     try:
@@ -169,11 +170,13 @@ def normalise_address(address: str) -> str | None:
     """Return an address with its domain in lower case, or None if it is not usable as one."""
     text = address.strip()
     if not text.isascii():
-        text = _decode_raw(text)
+        text = decode_raw(text)
     local, at, domain = text.rpartition("@")
     if not (at and local and domain) or len(text) > MAX_ADDRESS_CHARS or _BAD_IN_ADDRESS.search(text):
         return None
-    return f"{local}@{domain.rstrip('.').lower()}" if domain.strip(".") else None
+    if not domain.strip(".") or ("@" in local and not local.startswith('"')):
+        return None
+    return f"{local}@{domain.rstrip('.').lower()}"
 
 
 def parse_date(value: str | None) -> datetime | None:
@@ -195,5 +198,5 @@ def parse_message_ids(value: str | None) -> tuple[str, ...]:
     if not value:
         return ()
     found = _BRACKETED_ID.findall(value) or value.split()
-    ids = (clean_line(_decode_raw(item)).replace(" ", "") for item in found[-MAX_MESSAGE_IDS:])
+    ids = (clean_line(decode_raw(item)).replace(" ", "") for item in found[-MAX_MESSAGE_IDS:])
     return tuple(dict.fromkeys(item for item in ids if item and len(item) <= MAX_MESSAGE_ID_CHARS))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from appeals.envelope import MAX_SUBJECT_CHARS
-from connectors.email.attachments import clean_media_type, clean_name, detect_media_type
+from connectors.email.attachments import clean_media_type, clean_name, default_name, detect_media_type
 from connectors.email.automatic import is_automatic
 from connectors.email.body_text import part_text
 from connectors.email.external_id import external_id
@@ -152,7 +152,7 @@ def _file(part: MimePart) -> MailFile:
     declared = clean_media_type(part.media_type)
     is_embedded = part.disposition is None and "content-id" in part.headers
     return MailFile(
-        name=clean_name(part.filename, media_type=declared, index=0) if part.filename else "",
+        name=clean_name(part.filename),
         declared_media_type=declared,
         detected_media_type=detect_media_type(part.content),
         inline=part.disposition == "inline" or is_embedded,
@@ -163,6 +163,6 @@ def _file(part: MimePart) -> MailFile:
 def _numbered(files: list[MailFile]) -> tuple[MailFile, ...]:
     """Give the files without a name one that says which they are."""
     return tuple(
-        item if item.name else replace(item, name=clean_name(None, media_type=item.declared_media_type, index=index))
+        item if item.name else replace(item, name=default_name(item.declared_media_type, index=index))
         for index, item in enumerate(files, start=1)
     )

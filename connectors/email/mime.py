@@ -14,7 +14,7 @@ from email.utils import collapse_rfc2231_value
 from typing import Any
 
 from appeals.errors import DecodeError
-from connectors.email.headers import Headers
+from connectors.email.headers import Headers, decode_raw
 
 MAX_PARTS = 1000  # a mail of more is an attack on the parser, not a letter
 MAX_DEPTH = 50  # nesting of multiparts and forwarded mails
@@ -116,6 +116,8 @@ class _Tree:
         self._count += 1
         if self._count > MAX_PARTS or depth > MAX_DEPTH:
             raise DecodeError(f"more than {MAX_PARTS} parts or {MAX_DEPTH} levels", data=self._raw)
+        headers = _headers(message)
+        _decode_parameters(message)
         payload: Any = message.get_payload()
         media_type = message.get_content_type()
         children: tuple[MimePart, ...] = ()
@@ -128,7 +130,7 @@ class _Tree:
             decoded = message.get_payload(decode=True)
             content = decoded if isinstance(decoded, bytes) else b""
         return MimePart(
-            headers=_headers(message),
+            headers=headers,
             media_type=media_type,
             charset=_parameter(message, "charset"),
             filename=_filename(message),
@@ -145,6 +147,15 @@ def _headers(message: Message) -> Headers:
     for name, value in message.raw_items():
         values.setdefault(name.lower(), []).append(str(value))
     return Headers(values)
+
+
+def _decode_parameters(message: Message) -> None:
+    """Decode raw 8-bit parameters, such as file names: the standard library would make U+FFFD of them."""
+    for name in ("content-type", "content-disposition"):
+        value = next((str(value) for field, value in message.raw_items() if field.lower() == name), "")
+        if not value.isascii():
+            del message[name]
+            message[name] = decode_raw(value)
 
 
 def _parameter(message: Message, name: str) -> str | None:

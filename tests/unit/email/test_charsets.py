@@ -1,0 +1,86 @@
+"""Bytes to text: labels that lie, and strings that the registry can hold."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.email.charsets import clean_block, clean_line, codec_name, decode_text, html_charset
+
+RUSSIAN = "Здравствуйте! В нашем доме № 5 по улице Ленина третий день нет отопления. Прошу принять меры."
+LABELS = (
+    None,
+    "utf-8",
+    "us-ascii",
+    "windows-1251",
+    "koi8-r",
+    "iso-8859-1",
+    "unknown-8bit",
+    "x-mac-cyrillic",
+    "base64",
+    "",
+)
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("charset", ["utf-8", "cp1251", "koi8_r", "cp866", "mac_cyrillic"])
+def test_russian_is_read_whatever_the_label_says(charset: str, label: str | None):
+    """Russian text in any of its charsets comes out right under a right, wrong, unknown or missing label."""
+    content = RUSSIAN.replace("№", "N").encode(charset)
+    assert decode_text(content, label) == RUSSIAN.replace("№", "N")
+
+
+@pytest.mark.parametrize("word", ["Привет", "СРОЧНО", "Отопление", "жалоба"])
+@pytest.mark.parametrize("charset", ["cp1251", "koi8_r"])
+def test_one_word_is_enough(charset: str, word: str):
+    """A subject of one word without a label is read right."""
+    assert decode_text(word.encode(charset)) == word
+
+
+@pytest.mark.parametrize("label", ["iso-8859-1", "cp1252", None])
+@pytest.mark.parametrize(
+    "text", ["Le café est fermé à Besançon, où êtes-vous ?", "Größe für Äpfel über Straße", "naïve"]
+)
+def test_western_text_is_not_taken_for_russian(text: str, label: str | None):
+    """French and German keep their letters."""
+    assert decode_text(text.encode("cp1252"), label) == text
+
+
+def test_seven_bit_charsets_keep_their_codec():
+    """ISO-2022-JP is ASCII bytes and must not be read as ASCII."""
+    assert decode_text("日本".encode("iso2022_jp"), "iso-2022-jp") == "日本"
+
+
+def test_codecs_that_are_no_charsets_are_refused():
+    """Names of Python's other codecs (base64, zip, idna, unicode_escape) are not used as charsets."""
+    assert [codec_name(name) for name in ("base64", "zip", "idna", "unicode_escape", "rot13", "x" * 99, "")] == [
+        None
+    ] * 7
+    assert codec_name('"UTF-8"') == "utf-8"
+
+
+@given(
+    st.binary(),
+    st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["utf-16", "utf-7", "gb18030", "hz", "koi8-r"])),
+)
+def test_decoding_is_total(content: bytes, label: str | None):
+    """Any bytes under any label give a text that UTF-8 can hold once it is cleaned."""
+    text = decode_text(content, label)
+    for clean in (clean_block(text), clean_line(text)):
+        assert "\x00" not in clean
+        clean.encode("utf-8")
+    assert "\n" not in clean_line(text)
+    assert "\r" not in clean_block(text)
+
+
+@given(st.text())
+def test_utf8_survives(text: str):
+    """Valid UTF-8 is never changed, with or without its label."""
+    content = text.removeprefix("\ufeff").encode("utf-8")
+    assert decode_text(content, "utf-8") == decode_text(content) == content.decode()
+
+
+def test_html_names_its_charset():
+    """Both forms of `<meta>` are understood; without one there is None."""
+    assert html_charset(b'<meta charset="koi8-r">') == "koi8-r"
+    assert html_charset(b'<META http-equiv=Content-Type content="text/html; charset=windows-1251">') == "windows-1251"
+    assert html_charset(b"<p>charset</p>") is None

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import httpx
 from telegram import Bot, InputFile, LinkPreviewOptions, Message
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
 from telegram.request import HTTPXRequest
@@ -76,16 +77,20 @@ class BotClient:
     """One bot at one Bot API server. All calls raise TransientError or PermanentError, nothing of the library's."""
 
     def __init__(self, token: str, *, api_url: str) -> None:
+        # They log URLs, which carry the token, at INFO and DEBUG, and messages at DEBUG.
+        for name in ("httpx", "httpcore", "telegram"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         base = api_url.rstrip("/")
-        timeouts: dict[str, Any] = {
+        options: dict[str, Any] = {
             "connect_timeout": CONNECT_TIMEOUT_S,
             "read_timeout": READ_TIMEOUT_S,
             "write_timeout": READ_TIMEOUT_S,
             "media_write_timeout": READ_TIMEOUT_S * 2,
             "pool_timeout": POOL_TIMEOUT_S,
+            "httpx_kwargs": {"verify": httpx.create_ssl_context()},  # one for both pools: it reads a large file
         }
-        self._updates = _UpdatesRequest(connection_pool_size=1, **timeouts)
-        self._request = _Request(connection_pool_size=MAX_CONNECTIONS, **timeouts)
+        self._updates = _UpdatesRequest(connection_pool_size=1, **options)
+        self._request = _Request(connection_pool_size=MAX_CONNECTIONS, **options)
         self.bot = Bot(
             token,
             base_url=f"{base}/bot",
@@ -97,9 +102,6 @@ class BotClient:
 
     async def open(self) -> None:
         """Open the connection pools."""
-        # httpx logs every URL at INFO, and ours carry the token.
-        for name in ("httpx", "httpcore"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         for request in (self._updates, self._request):
             await self._resources.enter_async_context(request)
 

@@ -6,6 +6,7 @@ from itertools import chain
 from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from agent_console.access import check_may_see
@@ -14,16 +15,23 @@ from agent_console.deps import ConsoleDeps
 from agent_console.endpoint import Endpoint, Parameter, json_response
 from agent_console.problems import ProblemError
 from agent_console.session import SessionKeeper
-from agent_console.uploads import UploadShelf, clean_name
+from agent_console.uploads import OCTET_STREAM, TEXT, UploadShelf, clean_name
 from agent_console.views import UploadView
 from appeals.conversation import Conversation
 from appeals.envelope import Attachment
 
 SHOWN_IN_PLACE = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", "text/plain"}
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", TEXT}
 )  # what browsers show without running anything of it
-OCTET_STREAM = "application/octet-stream"
 FORM_ROOM_BYTES = 64 * 1024  # boundaries and headers of a form around the file
+
+_BROKEN_FORM = (  # how aiohttp's reader tells of one
+    ValueError,
+    AssertionError,
+    RuntimeError,
+    HttpProcessingError,
+    RequestPayloadError,
+)
 
 _GUARD: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -43,14 +51,14 @@ def content_disposition(name: str, *, inline: bool) -> str:
 
 def file_response(content: bytes, *, name: str, media_type: str, inline: bool) -> web.Response:
     """Return a stranger's file so that it can do no harm: never run, never sniffed, shown in place only if safe."""
-    shown = inline and media_type in SHOWN_IN_PLACE and not (media_type == "text/plain" and not _is_utf8(content))
+    shown = inline and media_type in SHOWN_IN_PLACE and not (media_type == TEXT and not _is_utf8(content))
     headers = {
         **_GUARD,
         "Content-Disposition": content_disposition(name, inline=shown),
         "Content-Security-Policy": PDF_POLICY if shown and media_type == "application/pdf" else SANDBOX,
     }
     sent_type = media_type if shown else OCTET_STREAM
-    charset = "utf-8" if shown and media_type == "text/plain" else None
+    charset = "utf-8" if shown and media_type == TEXT else None
     return web.Response(body=content, content_type=sent_type, charset=charset, headers=headers)
 
 
@@ -166,12 +174,16 @@ class FileApi:
         if (request.content_length or 0) > self._settings.max_upload_bytes + FORM_ROOM_BYTES:
             raise self._too_large()
         try:
-            part = await (await request.multipart()).next()
+            form = await request.multipart()
+            part = await form.next()
             if not isinstance(part, BodyPartReader) or part.name != "file":
                 raise _malformed()
-            return part.filename or "attachment", await self._read_part(part)
-        except (ValueError, AssertionError, RequestPayloadError) as error:  # how aiohttp tells a broken form
+            content = await self._read_part(part)
+            if await form.next() is not None:  # also raises if the form was cut off within the file
+                raise _malformed()
+        except _BROKEN_FORM as error:
             raise _malformed() from error
+        return part.filename or "attachment", content
 
     async def _read_part(self, part: BodyPartReader) -> bytes:
         content = bytearray()

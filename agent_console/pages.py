@@ -24,6 +24,12 @@ GUARD = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 IMMUTABLE = "public, max-age=31536000, immutable"  # the build puts a hash of the content into each asset's name
+MEDIA_TYPES = {  # what machines' own lists are missing or get wrong; under nosniff a wrong one means a blank page
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
 REVALIDATE = "no-cache"  # pages name the assets: always ask whether they have changed
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -88,4 +94,7 @@ class Pages:
         path = folder / name
         if not _FILE_NAME.fullmatch(name) or not path.is_file():  # a bare name cannot leave the folder
             raise web.HTTPNotFound
-        return web.FileResponse(path, headers={**GUARD, "Cache-Control": caching})
+        headers = {**GUARD, "Cache-Control": caching}
+        if media_type := MEDIA_TYPES.get(path.suffix):
+            headers["Content-Type"] = media_type
+        return web.FileResponse(path, headers=headers)

@@ -25,6 +25,8 @@ KEEP = timedelta(days=1)
 MAX_WAITING_PER_AGENT = 50  # files; an agent's forgotten uploads must not fill the disk
 Result = TypeVar("Result")
 
+TEXT = "text/plain"
+OCTET_STREAM = "application/octet-stream"
 SURE_CONFIDENCE = 0.4  # puremagic: four bytes matched; below it a text that begins with "BM" would be a bitmap
 
 
@@ -147,14 +149,17 @@ def detect_media_type(content: bytes) -> str:
     try:
         best = puremagic.magic_string(content)[0]
     except (puremagic.PureError, ValueError):  # ValueError: no bytes at all
-        best = None
-    if best is not None and best.confidence >= SURE_CONFIDENCE and best.mime_type:
-        return str(best.mime_type)
+        return TEXT if _is_text(content) else OCTET_STREAM
+    if best.confidence < SURE_CONFIDENCE and _is_text(content):
+        return TEXT
+    return str(best.mime_type) or OCTET_STREAM
+
+
+def _is_text(content: bytes) -> bool:
     try:
-        text = content.decode("utf-8")
+        return "\x00" not in content.decode("utf-8")
     except UnicodeDecodeError:
-        return "application/octet-stream"
-    return "application/octet-stream" if "\x00" in text else "text/plain"
+        return False
 
 
 def clean_name(name: str) -> str:

@@ -85,8 +85,19 @@ async def test_paging_skips_nothing_that_one_commit_registered(site: Any) -> Non
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=x", "limit=100000", "state=lost", "channel=pigeon", "before=now", "before=2026-01-01T00:00:00",
-     "scope=theirs", "unknown=1", "q=%00", "queue=a%00"],
+    [
+        "limit=0",
+        "limit=x",
+        "limit=100000",
+        "state=lost",
+        "channel=pigeon",
+        "before=now",
+        "before=2026-01-01T00:00:00",
+        "scope=theirs",
+        "unknown=1",
+        "q=%00",
+        "queue=a%00",
+    ],
 )
 async def test_a_wrong_filter_is_refused_by_name(site: Any, query: str) -> None:
     """400 with the parameter's name: a mistyped filter never silently shows everything."""

@@ -102,7 +102,9 @@ async def test_no_session_no_websocket(site: Any) -> None:
     assert refused.value.status == 401
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://okno.example.evil", "x"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://okno.example.evil", "x"]
+)
 async def test_a_websocket_of_a_foreign_page_is_refused(site: Any, origin: str) -> None:
     """Cross-site websocket hijacking: the cookie alone opens nothing."""
     client = await site.logged_in("ivanova")
@@ -183,9 +185,7 @@ async def test_a_console_that_reads_nothing_is_dropped(site: Any, monkeypatch: p
     filler = "x" * 2000
 
     async def dropped() -> bool:
-        messages = [
-            ("ivanova", {"type": "status", "status": "busy", "reason": filler}) for _ in range(500)
-        ]
+        messages = [("ivanova", {"type": "status", "status": "busy", "reason": filler}) for _ in range(500)]
         await site.queues.push(messages)
         return len(site.console.sockets) == 0
 

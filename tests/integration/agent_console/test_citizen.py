@@ -16,7 +16,7 @@ async def ask(client: Any, number: str, code: str) -> tuple[int, dict[str, Any]]
 
 
 async def test_an_appeal_is_followed_like_a_parcel(site: Any) -> None:
-    """registered → in progress → answered → closed, each with its time, with the answer's words."""
+    """Registered → in progress → answered → closed, each with its time, with the answer's words."""
     appeal = await site.register()
     code = secret_code(KEY, appeal.id)
     citizen = await site.client()
@@ -86,7 +86,7 @@ async def test_the_page_never_shows_the_code_or_what_agents_note(site: Any) -> N
     assert "agent_id" not in text
 
 
-@pytest.mark.parametrize("body", [{}, {"number": "1"}, {"number": "", "code": ""}, {"number": 1, "code": 2}, [], None])
+@pytest.mark.parametrize("body", [{}, {"number": "1"}, {"number": "", "code": ""}, {"number": 1, "code": 2}, []])
 async def test_a_malformed_question_is_refused(site: Any, body: Any) -> None:
     """422 problem details for a body of the wrong shape."""
     citizen = await site.client()

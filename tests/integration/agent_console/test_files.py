@@ -120,9 +120,13 @@ async def test_an_upload_over_the_limit_is_refused_and_not_kept(make_site: Any) 
         (b"", "multipart/form-data", 400),
         (b"", "multipart/form-data; boundary=x", 400),
         (b"garbage", "multipart/form-data; boundary=x", 400),
-        (b"--x\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\n1\r\n--x--\r\n", "multipart/form-data; boundary=x", 400),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="other"\r\n\r\n1\r\n--x--\r\n',
+            "multipart/form-data; boundary=x",
+            400,
+        ),
         (b"--x\r\nno headers", "multipart/form-data; boundary=x", 400),
-        (b"--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\ncut", "multipart/form-data; boundary=x", 400),
+        (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ncut', "multipart/form-data; boundary=x", 400),
         (b"--x\r\n\xff\xff: \x00\r\n\r\n", "multipart/form-data; boundary=x", 400),
     ],
 )

@@ -46,7 +46,15 @@ async def test_assets_may_be_kept_for_ever(built: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/assets/..%2f..%2fsecret.txt", "/assets/%2e%2e", "/assets/", "/secret.txt", "/..%2fsecret.txt", "/assets/none.js"]
+    "path",
+    [
+        "/assets/..%2f..%2fsecret.txt",
+        "/assets/%2e%2e",
+        "/assets/",
+        "/secret.txt",
+        "/..%2fsecret.txt",
+        "/assets/none.js",
+    ],
 )
 async def test_nothing_outside_the_build_is_served(built: Any, path: str) -> None:
     """No path leads out of the folder."""

@@ -139,7 +139,12 @@ async def test_a_changed_cookie_is_refused(site: Any) -> None:
 async def test_a_request_of_a_foreign_page_is_refused(site: Any) -> None:
     """CSRF: without our header nothing that changes something is even looked at."""
     async with aiohttp.ClientSession(site.url) as foreign:
-        for method, path in (("POST", URL), ("DELETE", URL), ("POST", "/api/v1/uploads"), ("POST", "/api/v1/citizen/status")):
+        for method, path in (
+            ("POST", URL),
+            ("DELETE", URL),
+            ("POST", "/api/v1/uploads"),
+            ("POST", "/api/v1/citizen/status"),
+        ):
             async with foreign.request(method, path, json=GOOD) as response:
                 assert (response.status, (await response.json(content_type=None))["code"]) == (403, "csrf")
                 assert "Set-Cookie" not in response.headers

@@ -1,5 +1,8 @@
 """The fax document: PDF or TIFF checked, counted, and made viewable in a browser."""
 
+import hashlib
+import re
+import struct
 import threading
 import time
 from dataclasses import dataclass
@@ -26,6 +29,24 @@ STANDARD_DPI = 204.0
 FINE_DPI = 196.0  # lines an inch; standard resolution has half as many, so its pixels are twice as high as wide
 FALLBACK_DPI = (200.0, 200.0)
 
+# Pillow has no error root: what a broken directory or strip raises depends on which tag is broken.
+_BROKEN_TIFF = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+    MemoryError,
+    struct.error,
+    UserWarning,  # "truncated file", where the interpreter was told to make warnings errors
+)
+# PDFium gives the file a random id; ISO 32000-1 §14.4 would have it follow from the content.
+_FILE_ID = re.compile(rb"/ID\[<[0-9A-F]{32}><[0-9A-F]{32}>\](?=>>\s+startxref\s+\d+\s+%%EOF\s*\Z)")
 _NO_DATE = time.gmtime(0)  # Pillow would write the present: the same fax must give the same bytes
 _pdfium_lock = threading.Lock()  # PDFium is not thread-safe: one document at a time in the process
 
@@ -101,10 +122,7 @@ def _read_tiff(content: bytes, *, max_pages: int) -> FaxDocument:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         _refuse("the TIFF is too large to unpack", content, error)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, LookupError, TypeError) as error:
-        # Pillow has no error root: what a broken directory or strip raises depends on which tag is broken.
-        _refuse(f"the TIFF cannot be read: {type(error).__name__}", content, error)
-    except (AttributeError, ArithmeticError, RuntimeError, MemoryError, AssertionError) as error:
+    except _BROKEN_TIFF as error:
         _refuse(f"the TIFF cannot be read: {type(error).__name__}", content, error)
     return FaxDocument(media_type=TIFF, pages=len(pages), viewing_pdf=_join(pages))
 
@@ -146,9 +164,9 @@ def _join(pages: list[bytes]) -> bytes:
         return pages[0]
     buffer = BytesIO()
     with _pdfium_lock:
-        joined = pypdfium2.PdfDocument.new()
+        joined = pypdfium2.PdfDocument(pages[0])  # not `new`, which writes the present into the document
         try:
-            for page in pages:
+            for page in pages[1:]:
                 source = pypdfium2.PdfDocument(page)
                 try:
                     joined.import_pages(source)
@@ -157,4 +175,5 @@ def _join(pages: list[bytes]) -> bytes:
             joined.save(buffer)
         finally:
             joined.close()
-    return buffer.getvalue()
+    digest = hashlib.sha256(b"".join(pages)).hexdigest()[:32].upper().encode()
+    return _FILE_ID.sub(b"/ID[<%b><%b>]" % (digest, digest), buffer.getvalue())

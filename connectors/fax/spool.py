@@ -157,7 +157,7 @@ class Spool:
                     yield path
 
     async def _look_at(self, path: Path) -> bool:
-        """Take the file if it is complete; False if it has to settle first."""
+        """Take the file if it is complete; False if that is still to be seen."""
         stamp = _Stamp.of(path)
         unchanged_s = self._unchanged_s(path, stamp)
         if unchanged_s < self._settle_s:
@@ -170,9 +170,10 @@ class Spool:
                 return False
             file = SpooledFile(path=path, content=content, aged=unchanged_s >= self._unreadable_after_s)
             verdict, label = await self._take(file), file.sha256[:16]
-        if verdict is not SpoolVerdict.LATER:
-            await asyncio.to_thread(self._move, path, stamp, verdict=verdict, label=label)
-            self._seen.pop(path, None)
+        if verdict is SpoolVerdict.LATER:
+            return False
+        await asyncio.to_thread(self._move, path, stamp, verdict=verdict, label=label)
+        self._seen.pop(path, None)
         return True
 
     def _unchanged_s(self, path: Path, stamp: _Stamp) -> float:
@@ -203,8 +204,11 @@ class Spool:
             try:
                 async for _ in self._changes():
                     self._changed.set()
-            except (OSError, RuntimeError) as error:  # RuntimeError: watchfiles' own error
-                logger.warning("connector.spool_not_watched", reason=type(error).__name__)
+            except* (
+                OSError,
+                RuntimeError,
+            ) as errors:  # RuntimeError: watchfiles' own, at a file name that is not UTF-8
+                logger.warning("connector.spool_not_watched", reason=type(errors.exceptions[0]).__name__)
             await asyncio.sleep(RETRY_S)
 
     def _changes(self) -> AsyncIterator[object]:

@@ -24,6 +24,7 @@ from appeals.envelope import (
     ThreadReferences,
 )
 from appeals.errors import DecodeError
+from appeals.numbering import find_number
 from connectors.media import clean_text
 
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
@@ -143,7 +144,11 @@ def build_envelope(
         text=text,
         clean_text=text,
         attachments=attachments,
-        threading=ThreadReferences(message_id=message.sid, conversation=f"sms:{message.recipient}:{message.sender}"),
+        threading=ThreadReferences(
+            message_id=message.sid,
+            appeal_number=find_number(message.text),
+            conversation=f"sms:{message.recipient}:{message.sender}",
+        ),
         authenticity=(AuthenticityResult(method="webhook_signature", result="pass", detail="twilio"),),
         # Twilio has answered STOP, START and HELP itself; a name of letters is a bank or a shop.
         automatic=bool(opted) or not message.sender_is_phone,

@@ -16,6 +16,7 @@ from appeals.envelope import (
     Location,
     ThreadReferences,
 )
+from appeals.numbering import find_number
 from connectors.telegram.message import FileReference, Message
 from connectors.telegram.updates import ChatMessage
 
@@ -94,6 +95,7 @@ def build_envelope(
         threading=ThreadReferences(
             message_id=f"{message.chat.id}:{message.message_id}",
             in_reply_to=(f"{message.chat.id}:{answered.message_id}",) if answered else (),
+            appeal_number=find_number(text),
             conversation=f"telegram:{citizen.value}",
         ),
         authenticity=(AuthenticityResult(method=method, result="pass"),),

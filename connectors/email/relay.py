@@ -42,22 +42,22 @@ class Relay:
     async def _send(self, mail: OutboundMail) -> str:
         client, is_reused = await self._client()
         try:
-            reply = await self._transact(client, mail)
+            return await self._transact(client, mail)
         except (aiosmtplib.SMTPServerDisconnected, ConnectionError):
-            client.close()
             if not is_reused:
                 raise
-            client = await self._connect()  # it had hung up on an idle connection: that says nothing about the mail
-            reply = await self._transact(client, mail)
+        # The relay had hung up on an idle connection: that says nothing about the mail.
+        return await self._transact(await self._connect(), mail)
+
+    async def _transact(self, client: aiosmtplib.SMTP, mail: OutboundMail) -> str:
+        """Send over `client`, which is kept for the next mail if all went well, else closed."""
+        options = ["SMTPUTF8"] if mail.needs_smtputf8 else []
+        try:
+            _, reply = await client.sendmail(mail.mail_from, [mail.rcpt_to], mail.content, mail_options=options)
         except BaseException:
             client.close()
             raise
         self._idle.append((client, asyncio.get_running_loop().time()))
-        return reply
-
-    async def _transact(self, client: aiosmtplib.SMTP, mail: OutboundMail) -> str:
-        options = ["SMTPUTF8"] if mail.needs_smtputf8 else []
-        _, reply = await client.sendmail(mail.mail_from, [mail.rcpt_to], mail.content, mail_options=options)
         return reply
 
     async def _client(self) -> tuple[aiosmtplib.SMTP, bool]:

@@ -28,7 +28,7 @@ from router.event import (
 )
 from router.policy import RouterPolicy, instant_us
 from router.rules import RuleSet, parse_rules
-from router.state import RouterState
+from router.state import RouterState, settle_memory
 
 START = datetime(2026, 1, 15, 6, 0, tzinfo=UTC)
 EVENT_GAP_US = 1_000  # between two events of the simulated day: 1,000 events a second
@@ -193,6 +193,7 @@ def bench_rules(skills: int) -> RuleSet:
 
 def _run_day(*, agents: int, skills: int, waiting: int, measured: int, seed: int) -> Day:
     day = mixed_day(agents=agents, skills=skills, waiting=waiting, seed=seed)
+    settle_memory()  # as the leader does
     day.reset_counts()
     while day.decisions < measured:
         day.arrive()

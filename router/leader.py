@@ -18,7 +18,7 @@ from router.conditions import OfficeClock
 from router.policy import RouterPolicy
 from router.rules_source import RulesSource
 from router.session import LeaderSession
-from router.state import RouterState
+from router.state import RouterState, settle_memory
 
 logger = structlog.get_logger(__name__)
 
@@ -206,6 +206,7 @@ class Leader:
             poisoned=self._poisoned,
         )
         await session.rebuild()
+        settle_memory()
         logger.info("router.rebuilt", token=grant.token, appeals=len(state.appeals), agents=len(state.agents))
         return session
 

@@ -65,20 +65,22 @@ def feed_agent(state: RouterState, agent: AgentSlot, decisions: list[Decision]) 
 
 
 def _heads(agent: AgentSlot) -> tuple[list[Head], int]:
-    """Return the best appeal of each lane the agent may be offered, and how many wait in those lanes."""
+    """Return the best appeals that the agent may be offered, and how many wait in the agent's pools.
+
+    Pools are looked into by the key of their best appeal, and no further than another could still be better.
+    """
+    spare, name, channels = agent.spare, agent.agent.id, agent.agent.channels
+    pools = [seat.pool for seat in agent.seats if seat.pool.waiting and seat.pool.weight <= spare]
     heads: list[Head] = []
-    waiting, spare, name, channels = 0, agent.spare, agent.agent.id, agent.agent.channels
-    for seat in agent.seats:
-        pool = seat.pool
-        if not pool.waiting or pool.weight > spare:
-            continue
+    for top_us, _, pool in sorted((pool.top(), number, pool) for number, pool in enumerate(pools)):
+        if len(heads) >= RECORDED and min(heads)[0] < top_us:
+            break
         for lane in pool.lanes.values():
             if lane.size and lane.channel in channels:
                 slot = lane.first_for(name)
                 if slot is not None:
-                    waiting += lane.size
                     heads.append((slot.key_us, slot.order, len(heads), slot, pool))
-    return heads, waiting
+    return heads, sum(pool.waiting for pool in pools)
 
 
 def _enter_step(state: RouterState, slot: AppealSlot, step: Step, decisions: list[Decision]) -> None:

@@ -15,6 +15,7 @@ from appeals.routing import RoutingView
 from router.rules import Rule, RuleSet
 
 _PPM = 1_000_000
+_NOTHING = 1 << 62  # a key behind that of any appeal
 _SLACK = 64  # stale entries a heap may hold beyond four times its members before it is swept
 
 FULL = "full"
@@ -72,8 +73,8 @@ class AppealSlot:
 
     __slots__ = (
         "asked_supervisor", "due_us", "holder", "key_us", "lanes", "language", "name", "noted", "offer_id",
-        "open_to_refusers", "order", "phase", "priority", "refused", "rule", "rules", "since_us", "stamp", "step", "version", "view",
-        "weight",
+        "open_to_refusers", "order", "phase", "priority", "refused", "rule", "rules", "since_us",
+        "stamp", "step", "version", "view", "weight",
     )  # fmt: skip
 
     def __init__(self, view: RoutingView, *, since_us: int) -> None:
@@ -144,14 +145,23 @@ class Lane:
         slot.lanes.append(self)
         self.size += 1
         self.pool.waiting += 1
+        self.pool.top_us = min(self.pool.top_us, slot.key_us)
 
     def drop(self) -> None:
         """Count one appeal less; its entry goes stale by its stamp."""
         self.size -= 1
         self.pool.waiting -= 1
+        self.pool.top_is_old = True
         if len(self.heap) > 4 * self.size + _SLACK:
             self.heap = [entry for entry in self.heap if entry[2] == entry[3].stamp]
             heapq.heapify(self.heap)
+
+    def top(self) -> int:
+        """Return the key of the best appeal."""
+        heap = self.heap
+        while heap and heap[0][2] != heap[0][3].stamp:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else _NOTHING
 
     def first_for(self, agent_id: str) -> AppealSlot | None:
         """Return the best appeal that this agent has not refused."""
@@ -177,7 +187,19 @@ class Lane:
 class Pool:
     """All agents who meet one requirement, free or not, with the free ones in order of preference."""
 
-    __slots__ = ("counts", "heap", "lack_language", "lanes", "refused", "requirement", "seats", "waiting", "weight")
+    __slots__ = (
+        "counts",
+        "heap",
+        "lack_language",
+        "lanes",
+        "refused",
+        "requirement",
+        "seats",
+        "top_is_old",
+        "top_us",
+        "waiting",
+        "weight",
+    )
 
     def __init__(self, requirement: Requirement) -> None:
         self.requirement = requirement
@@ -187,6 +209,8 @@ class Pool:
         self.heap: list[tuple[tuple[Any, ...], int, Seat]] = []
         self.lanes: dict[Channel, Lane] = {}
         self.waiting = 0
+        self.top_us = _NOTHING
+        self.top_is_old = False
         self.lack_language = 0
         self.refused: dict[UUID, AppealSlot] = {}  # waiting here, and refused by someone
 
@@ -243,6 +267,13 @@ class Pool:
         for entry in aside:
             heapq.heappush(heap, entry)
         return found
+
+    def top(self) -> int:
+        """Return the key of the best appeal that waits here; no appeal here has a lower one."""
+        if self.top_is_old:
+            self.top_us = min((lane.top() for lane in self.lanes.values() if lane.size), default=_NOTHING)
+            self.top_is_old = False
+        return self.top_us
 
     def lane(self, channel: Channel) -> Lane:
         """Return the lane of a channel."""

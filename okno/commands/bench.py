@@ -1,5 +1,32 @@
 """`okno bench`: figures measured in one run, beside the limit measured in the same run."""
 
+from typing import Annotated
+
 import typer
 
+from okno.benchmark.ingest import bench_ingest
+from okno.commands.common import Json, run
+from okno.output import print_json, print_lines, progress
+
 app = typer.Typer(help="Figures measured in one run, beside the limit measured in the same run.", no_args_is_help=True)
+
+
+@app.command("ingest")
+def ingest(
+    *,
+    messages: Annotated[int, typer.Option(min=100, help="Mails of 2 kB a measurement.")] = 10_000,
+    connections: Annotated[int, typer.Option(min=1)] = 50,
+    paced: Annotated[float, typer.Option(min=1, help="Mails a second while latencies are measured.")] = 50.0,
+    as_json: Json = False,
+) -> None:
+    """Measure from SMTP to durable registration, and from SMTP 250 to the agent's websocket."""
+    result = run(bench_ingest(messages=messages, connections=connections, paced_per_s=paced, progress=progress))
+    if as_json:
+        print_json(result)
+        return
+    print_lines(
+        f"limit            {result.limit_per_s:8,.0f} messages/s  (bare aiosmtpd that only counts)",
+        f"registered       {result.messages_per_s:8,.0f} messages/s  ratio {result.ratio:.2f}",
+        f"on the screen    {result.end_to_end_per_s:8,.0f} messages/s  ratio {result.end_to_end_ratio:.2f}",
+        f"250 to websocket at {result.paced_per_s:.0f}/s: p50 {result.p50_ms:.0f} ms, p99 {result.p99_ms:.0f} ms",
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks: figures measured in one run, beside the limit measured in the same run."""

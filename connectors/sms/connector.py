@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from uuid import UUID
 
 import aiohttp
@@ -16,9 +17,11 @@ from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[im
 from appeals.envelope import Attachment, BlobRef, Channel
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.registration import QuarantineItem, Registration
+from appeals.reply import DeliveryState
 from config.settings import SmsSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.in_hand import InHand
+from connectors.loopback import is_loopback_http
 from connectors.media import describe_attachment
 from connectors.parts import SentParts, split_text
 from connectors.problem import answering_problems, problem, read_body, register_or_quarantine
@@ -78,10 +81,12 @@ class SmsConnector(Connector):
 
     async def start(self) -> None:
         """Open the HTTP client; nothing is asked of Twilio until there is something to send."""
-        session = await self._resources.enter_async_context(aiohttp.ClientSession())
+        api_url = self._settings.api_url
+        session = await self._resources.enter_async_context(
+            aiohttp.ClientSession(trust_env=not is_loopback_http(api_url))  # offices often reach the world by a proxy
+        )
         token = self._settings.auth_token.get_secret_value()
         authorization = basic_authorization(self._settings.account_sid, token)
-        api_url = self._settings.api_url
         self._media = MediaFetcher(
             session, hosts=self._settings.media_hosts, api_url=api_url, authorization=authorization
         )
@@ -110,7 +115,7 @@ class SmsConnector(Connector):
             body = await read_body(request, max_bytes=MAX_BODY_BYTES)
             form = self._authentic_form(request, body)
             if form is None:
-                return problem(403, detail="The signature is missing or wrong.")
+                return problem(HTTPStatus.FORBIDDEN, detail="The signature is missing or wrong.")
             await register_or_quarantine(
                 self._ports.intake,
                 partial(self._register, form, body),
@@ -188,18 +193,17 @@ class SmsConnector(Connector):
         async with self._in_hand.hold():
             form = self._authentic_form(request, await read_body(request, max_bytes=MAX_BODY_BYTES))
             if form is None:
-                return problem(403, detail="The signature is missing or wrong.")
+                return problem(HTTPStatus.FORBIDDEN, detail="The signature is missing or wrong.")
             state = STATES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
             external_id = request.query.get("whole") or form.get("MessageSid") or form.get("SmsSid") or ""
             # Of several parts the last one's delivery stands for the whole; any part's failure does.
-            if state and external_id and (state.name == "FAILED" or request.query.get("last", "1") == "1"):
-                known = await self._report(external_id, form)
+            decides = state is DeliveryState.FAILED or request.query.get("last", "1") == "1"
+            if state and external_id and decides:
+                known = await self._report(external_id, state, detail=explain(form.get("ErrorCode")))
                 logger.info("connector.delivery_reported", connector=self.name, state=state, known=known)
-            return web.Response(status=204)
+            return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def _report(self, external_id: str, form: MultiDict[str]) -> bool:
-        state = STATES[form.get("MessageStatus") or form.get("SmsStatus") or ""]
-        detail = explain(form.get("ErrorCode"))
+    async def _report(self, external_id: str, state: DeliveryState, *, detail: str) -> bool:
         report = partial(self._ports.reports.report, self.name, external_id=external_id, state=state, detail=detail)
         for delay_s in REPORT_RETRY_DELAYS_S:
             if await report():

@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import ip_address
 
 import aiohttp
 import structlog
 from yarl import URL
 
 from appeals.errors import PermanentError, TransientError
+from connectors.loopback import is_loopback_http
 
 logger = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class MediaFetcher:
     ) -> None:
         self._session = session
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._plain_http = is_loopback_http(URL(api_url))  # tests and the demo; never a real provider
+        self._plain_http = is_loopback_http(api_url)  # tests and the demo; never a real provider
         self._authorization = authorization
 
     async def fetch(self, address: str) -> FetchedMedia:
@@ -110,13 +110,3 @@ class MediaFetcher:
         disposition = response.content_disposition
         name = (disposition.filename if disposition else None) or response.url.name
         return FetchedMedia(content=bytes(content), media_type=response.headers.get("Content-Type", ""), name=name)
-
-
-def is_loopback_http(url: URL) -> bool:
-    """Tell whether the URL is plain HTTP to this very machine."""
-    if url.scheme != "http" or url.host is None:
-        return False
-    try:
-        return ip_address(url.host).is_loopback
-    except ValueError:
-        return url.host == "localhost"

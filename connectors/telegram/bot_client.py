@@ -13,6 +13,7 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, Ne
 from telegram.request import HTTPXRequest
 
 from appeals.errors import ConfigurationError, OknoError, PermanentError, TransientError
+from connectors.loopback import is_loopback_http
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0  # on top of the long poll's own time
@@ -87,7 +88,10 @@ class BotClient:
             "write_timeout": READ_TIMEOUT_S,
             "media_write_timeout": READ_TIMEOUT_S * 2,
             "pool_timeout": POOL_TIMEOUT_S,
-            "httpx_kwargs": {"verify": httpx.create_ssl_context()},  # one for both pools: it reads a large file
+            "httpx_kwargs": {
+                "verify": httpx.create_ssl_context(),  # one for both pools: it reads a large file
+                "trust_env": not is_loopback_http(api_url),
+            },
         }
         self._updates = _UpdatesRequest(connection_pool_size=1, **options)
         self._request = _Request(connection_pool_size=MAX_CONNECTIONS, **options)

@@ -132,7 +132,7 @@ class BotClient:
         await _call(self.bot.set_webhook(url, secret_token=secret, allowed_updates=UPDATE_KINDS))
 
     async def next_updates(self, offset: int | None, *, timeout_s: float) -> bytes:
-        """Return the raw answer of getUpdates after a wait of up to `timeout_s`. One call at a time.
+        """Return the raw answer of getUpdates after a wait of up to `timeout_s`, at least a second. One call at a time.
 
         `offset` confirms all updates before it: pass nothing greater than what is registered.
         """

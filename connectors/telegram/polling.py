@@ -82,9 +82,9 @@ class Poller:
             await self._client.begin_polling()
             await self._read_cursor()
             self._ready = True
-        body = await self._unless_stopping(
-            self._client.next_updates(self._trusted_offset(), timeout_s=self._poll_timeout_s)
-        )
+        # After trouble a short poll tells soon whether it is over.
+        timeout_s = 0.0 if self.trouble else self._poll_timeout_s
+        body = await self._unless_stopping(self._client.next_updates(self._trusted_offset(), timeout_s=timeout_s))
         if body is None:
             return
         updates = split_updates(body)

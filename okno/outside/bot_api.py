@@ -185,12 +185,12 @@ class BotApi:
         failures.extend(_Failure(status=status, description=description, parameters=parameters) for _ in range(times))
 
     async def wait_for_sent(
-        self, wanted: Callable[[SentMessage], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 10.0
+        self, wanted: Callable[[SentMessage], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 30.0
     ) -> list[SentMessage]:
         """Return the first `count` messages that `wanted` takes, once they are there. Raises TimeoutError."""
         return await self._mailbox.wait_for(wanted, count=count, timeout_s=timeout_s)
 
-    async def wait_until_confirmed(self, *, timeout_s: float = 10.0) -> None:
+    async def wait_until_confirmed(self, *, timeout_s: float = 30.0) -> None:
         """Return once every update is confirmed. Raises TimeoutError."""
         await self.updates.wait_until_confirmed(timeout_s=timeout_s)
 

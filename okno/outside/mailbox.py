@@ -26,7 +26,7 @@ class Mailbox(Generic[Message]):
         self._arrived = asyncio.Event()
 
     async def wait_for(
-        self, wanted: Callable[[Message], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 10.0
+        self, wanted: Callable[[Message], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 30.0
     ) -> list[Message]:
         """Return the first `count` messages that `wanted` takes, once they are there. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s):

@@ -159,7 +159,7 @@ class TwilioApi:
 
     # ---- what tests and the demo do
     async def wait_for_sent(
-        self, wanted: Callable[[SentSms], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 10.0
+        self, wanted: Callable[[SentSms], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 30.0
     ) -> list[SentSms]:
         """Return the first `count` messages that `wanted` takes, once they are there. Raises TimeoutError."""
         return await self._mailbox.wait_for(wanted, count=count, timeout_s=timeout_s)

@@ -1,5 +1,6 @@
 """A small intake in memory and a loopback server for hooks: shared by the SMS and Telegram tests."""
 
+import asyncio
 import hashlib
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -27,10 +28,13 @@ class RecordingIntake:
         self.contents: dict[str, bytes] = {}
         self.quarantined: list[tuple[QuarantineItem, bytes]] = []
         self.calls = 0
+        self.gate = asyncio.Event()  # cleared: registrations wait
+        self.gate.set()
         self._registrations: dict[tuple[str, str], Registration] = {}
 
     async def register(self, envelope: AppealEnvelope, contents: Contents) -> Registration:
         self.calls += 1
+        await self.gate.wait()
         if error := self.down or self.failure(envelope):
             raise error
         for sha256 in (envelope.raw.sha256, *(attachment.sha256 for attachment in envelope.attachments)):

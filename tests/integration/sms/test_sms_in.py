@@ -1,5 +1,6 @@
 """SMS in: Twilio's posts over real HTTP, signed by Twilio's own validator."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -298,6 +299,24 @@ async def test_stopped_connector_refuses_with_503(twilio: TwilioApi, served: tup
     assert served[0].health().state is HealthState.STOPPED
     answer = await twilio.post_incoming(hook, sender=CITIZEN, body="Вода")
     assert answer.status == 503
+
+
+async def test_stop_finishes_what_is_in_hand(
+    twilio: TwilioApi, served: tuple[Connector, str], hook: str, intake: RecordingIntake
+):
+    """A post that is being registered when `stop` comes is registered and answered 200."""
+    intake.gate.clear()
+    posting = asyncio.create_task(twilio.post_incoming(hook, sender=CITIZEN, body="Вода"))
+    async with asyncio.timeout(30):
+        while not intake.calls:
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(served[0].stop())
+        assert (await twilio.post_incoming(hook, sender=CITIZEN, body="Поздно")).status == 503
+        assert not stopping.done()
+        intake.gate.set()
+        await stopping
+        assert (await posting).status == 200
+    assert intake.only.text == "Вода"
 
 
 async def test_any_bytes_end_in_an_answer(hook: str, intake: RecordingIntake):

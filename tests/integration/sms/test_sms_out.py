@@ -69,7 +69,7 @@ def outbound(text: str = "Ваш номер 123", **changes: Any) -> OutboundMes
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 

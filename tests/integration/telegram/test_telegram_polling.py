@@ -28,7 +28,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 32
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -402,12 +402,61 @@ async def test_stale_offset_is_not_trusted(
     assert cursors.values["telegram", f"offset:{api.bot_id}"].startswith(f"{first + 1} ")
 
 
+async def test_health_is_up_soon_after_the_start(polling: Polling):
+    """A long poll without updates does not leave the connector down until it ends."""
+    async with asyncio.timeout(30), polling(poll_timeout_s=3600.0) as connector:
+        assert connector.health().state is HealthState.DOWN
+        await until(lambda: connector.health().state is HealthState.UP)
+
+
 async def test_stop_ends_a_long_poll_at_once(api: BotApi, polling: Polling):
     """`stop` breaks the wait off and leaves nothing running."""
     async with asyncio.timeout(5), polling(poll_timeout_s=60.0) as connector:
         await until(lambda: api.calls.get("getupdates", 0) > 0)
         await connector.stop()
         assert connector.health().state is HealthState.STOPPED
+
+
+async def test_stop_finishes_the_batch_in_hand(
+    api: BotApi, intake: RecordingIntake, cursors: RecordingCursors, polling: Polling
+):
+    """Updates being registered when `stop` comes are registered, and the offset is kept past them."""
+    intake.gate.clear()
+    first = api.inject_message("раз")
+    async with polling() as connector:
+        await until(lambda: intake.calls == 1)
+        stopping = asyncio.create_task(connector.stop())
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        intake.gate.set()
+        await stopping
+    assert intake.only.text == "раз"
+    ((_, stored),) = cursors.values.items()
+    assert int(stored.split()[0]) == first + 1
+
+
+async def test_cancelled_work_loses_nothing(
+    api: BotApi,
+    intake: RecordingIntake,
+    cursors: RecordingCursors,
+    polling: Polling,
+    telegram_settings: Callable[..., TelegramSettings],
+):
+    """Work that is cancelled in the middle of a batch leaves the offset; the next run takes the update in."""
+    intake.gate.clear()
+    api.inject_message("раз")
+    connector = build(telegram_settings(), make_ports(intake, cursors=cursors))
+    await connector.start()
+    working = asyncio.create_task(connector.work())
+    await until(lambda: intake.calls == 1)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await connector.stop()
+    assert not cursors.values
+    intake.gate.set()
+    async with polling():
+        await api.wait_until_confirmed()
+    assert intake.only.text == "раз"
 
 
 async def test_real_updates_of_2017(api: BotApi, intake: RecordingIntake, polling: Polling):

@@ -60,7 +60,7 @@ async def test_registry_down_is_503_and_telegram_comes_again(
     intake.down = TransientError("no store")
     api.inject_message("Вода")
     await served[0].work()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not api.updates.webhook_statuses:
             await asyncio.sleep(0.01)
     assert api.updates.ids
@@ -136,7 +136,7 @@ async def test_webhook_that_cannot_be_set_is_tried_again(api: BotApi, served: tu
     api.fail_next("setWebhook", 429, retry_after_s=1)
     api.fail_next("setWebhook", 400, description="Bad Request: bad webhook: HTTPS url must be provided")
     working = asyncio.create_task(served[0].work())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while "https url" not in served[0].health().detail:
             await asyncio.sleep(0.01)
         assert served[0].health().state is HealthState.DOWN

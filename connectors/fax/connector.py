@@ -119,8 +119,8 @@ class FaxConnector(Connector):
             refusal = problem(HTTPStatus.UNAUTHORIZED)
             refusal.headers["WWW-Authenticate"] = 'Basic realm="fax", charset="UTF-8"'  # RFC 7617 §2
             return refusal
-        async with self._in_hand.hold():
-            body = await read_body(request, max_bytes=self._settings.max_body_bytes)
+        body = await read_body(request, max_bytes=self._settings.max_body_bytes)
+        async with self._in_hand.hold():  # not while it is read: a slow sender must not hold up `stop`
             return await self._handle_call(clean_text(request.headers.get("Content-Type", "")), body)
 
     async def _handle_call(self, content_type: str, body: bytes) -> web.Response:

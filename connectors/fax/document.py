@@ -48,7 +48,7 @@ _BROKEN_TIFF = (
 # PDFium gives the file a random id; ISO 32000-1 §14.4 would have it follow from the content.
 _FILE_ID = re.compile(rb"/ID\[<[0-9A-F]{32}><[0-9A-F]{32}>\](?=>>\s+startxref\s+\d+\s+%%EOF\s*\Z)")
 _NO_DATE = time.gmtime(0)  # Pillow would write the present: the same fax must give the same bytes
-_pdfium_lock = threading.Lock()  # PDFium is not thread-safe: one document at a time in the process
+PDFIUM_LOCK = threading.Lock()  # PDFium is not thread-safe: one document at a time in the process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +86,7 @@ def _check_count(pages: int, max_pages: int, content: bytes) -> None:
 
 
 def _read_pdf(content: bytes, *, max_pages: int) -> FaxDocument:
-    with _pdfium_lock:
+    with PDFIUM_LOCK:
         try:
             document = pypdfium2.PdfDocument(content)
         except pypdfium2.PdfiumError as error:
@@ -163,7 +163,7 @@ def _join(pages: list[bytes]) -> bytes:
     if len(pages) == 1:
         return pages[0]
     buffer = BytesIO()
-    with _pdfium_lock:
+    with PDFIUM_LOCK:
         joined = pypdfium2.PdfDocument(pages[0])  # not `new`, which writes the present into the document
         try:
             for page in pages[1:]:

@@ -19,7 +19,7 @@ from config.settings import KioskDevice, KioskSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.http_outcome import check_outcome
 from connectors.in_hand import InHand
-from connectors.kiosk.envelope import DecodedSubmission, build_envelope
+from connectors.kiosk.envelope import DecodedSubmission, build_envelope, is_same_form
 from connectors.kiosk.signature import KioskKeys, SignatureRefusedError
 from connectors.kiosk.submission import parse_submission, submission_json_schema
 from connectors.problem import answering_problems, problem, read_body, register_or_quarantine
@@ -91,13 +91,13 @@ class KioskConnector(Connector):
         if device.revoked:
             logger.warning("connector.kiosk_revoked", kiosk=device.id)
             return problem(HTTPStatus.FORBIDDEN, "Revoked kiosk")
-        async with self._in_hand.hold():
-            body = await read_body(request, max_bytes=self._settings.max_body_bytes)
-            try:
-                await _run_sized(len(body), lambda: self._keys[device.id].verify(body, dict(request.headers)))
-            except SignatureRefusedError as error:
-                logger.warning("connector.signature_refused", kiosk=device.id, reason=str(error))
-                return problem(HTTPStatus.UNAUTHORIZED, "Signature refused")
+        body = await read_body(request, max_bytes=self._settings.max_body_bytes)
+        try:
+            await _run_sized(len(body), lambda: self._keys[device.id].verify(body, dict(request.headers)))
+        except SignatureRefusedError as error:
+            logger.warning("connector.signature_refused", kiosk=device.id, reason=str(error))
+            return problem(HTTPStatus.UNAUTHORIZED, "Signature refused")
+        async with self._in_hand.hold():  # not while it is read: a slow sender must not hold up `stop`
             return await self._keep(device, body)
 
     async def _keep(self, device: KioskDevice, body: bytes) -> web.Response:
@@ -115,6 +115,8 @@ class KioskConnector(Connector):
     async def _register(self, device: KioskDevice, body: bytes) -> Registration:
         decoded = await _run_sized(len(body), lambda: self._decode(device, body))
         registration = await self._ports.intake.register(decoded.envelope, decoded.contents)
+        if registration.duplicate and not is_same_form(registration.envelope_id, decoded.envelope.id):
+            raise PermanentError("the kiosk gave this form's id to another form before: it must use every id once")
         self._last_message_at = self._ports.now()
         logger.info(
             "connector.message_registered",

@@ -1,8 +1,12 @@
 """From a kiosk's submission to the appeal envelope."""
 
+import hashlib
+import json
 import re
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 import phonenumbers
 
@@ -22,6 +26,7 @@ from config.settings import KioskDevice
 from connectors.kiosk.submission import KioskAttachment, KioskCitizen, KioskSubmission
 from connectors.media import describe_attachment
 
+_FINGERPRINT_BITS = (1 << 62) - 1  # rand_b of a UUIDv7
 _EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+")
 
 
@@ -54,6 +59,7 @@ def build_envelope(
     origin = f"{device.id}/{submission.id}"
     text = submission.text or _text_of_fields(submission)
     envelope = AppealEnvelope(
+        id=_fingerprinted_id(submission, origin, at=received_at),
         channel=Channel.KIOSK,
         connector=connector,
         external_id=origin,
@@ -74,6 +80,22 @@ def build_envelope(
         raw=raw,
     )
     return DecodedSubmission(envelope=envelope, contents=contents)
+
+
+def _fingerprinted_id(submission: KioskSubmission, origin: str, *, at: datetime) -> UUID:
+    """Return a UUIDv7 (RFC 9562 §5.7) whose last 62 bits follow from the form's content, however it is written."""
+    canonical = json.dumps([origin, submission.model_dump(mode="json")], sort_keys=True)
+    fingerprint = int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big") & _FINGERPRINT_BITS
+    milliseconds = int(at.timestamp() * 1000)
+    return UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | fingerprint)
+
+
+def is_same_form(first: UUID, second: UUID) -> bool:
+    """Tell by the envelopes' ids whether two deliveries under one form id brought the same form.
+
+    A kiosk set up anew may count its forms from one again: the second form must not vanish as a redelivery.
+    """
+    return first.int & _FINGERPRINT_BITS == second.int & _FINGERPRINT_BITS
 
 
 def contact_of(citizen: KioskCitizen) -> ContactPoint | None:

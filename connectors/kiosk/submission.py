@@ -48,7 +48,7 @@ class KioskAttachment(_Part):
 class KioskSubmission(_Part):
     """One form. `id` is the form's own and stays the same however often the kiosk delivers or signs it again.
 
-    A kiosk must never give one id to two forms (use a UUID): the second would be taken for a redelivery of the first.
+    A kiosk must never give one id to two forms (use a UUID): the second goes to quarantine.
     """
 
     schema_: Literal["okno.kiosk-submission/1"] = Field(default="okno.kiosk-submission/1", alias="schema")

@@ -9,6 +9,8 @@ from fontpkg_pt_sans import ROOT  # type: ignore[import-untyped]
 from fpdf import FPDF
 from PIL import Image
 
+from connectors.fax.document import PDFIUM_LOCK
+
 FAX_WIDTH_PX = 1728  # ITU-T T.4, A4
 FAX_DPI = (204.0, 196.0)
 STANDARD_DPI = (204.0, 98.0)
@@ -48,11 +50,12 @@ def _make_pdf(pages: Sequence[str]) -> bytes:
 
 def _rasterise(pdf: bytes, compression: TiffCompression, dpi: tuple[float, float]) -> bytes:
     size = (FAX_WIDTH_PX, round(A4_INCHES_HIGH * dpi[1]))
-    document = pypdfium2.PdfDocument(pdf)
-    try:
-        frames = [_rasterise_page(document, index, size) for index in range(len(document))]
-    finally:
-        document.close()
+    with PDFIUM_LOCK:  # the demo runs in the daemon's process
+        document = pypdfium2.PdfDocument(pdf)
+        try:
+            frames = [_rasterise_page(document, index, size) for index in range(len(document))]
+        finally:
+            document.close()
     buffer = BytesIO()
     frames[0].save(buffer, "TIFF", compression=compression, dpi=dpi, save_all=True, append_images=frames[1:])
     return buffer.getvalue()

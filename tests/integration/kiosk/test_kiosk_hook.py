@@ -103,6 +103,19 @@ async def test_replay_gets_the_same_number_and_writes_nothing_new(kiosk: KioskCl
     assert len(intake.envelopes) == 1
 
 
+async def test_another_form_under_a_used_id_is_not_taken_for_a_redelivery(kiosk: KioskClient, intake: RecordingIntake):
+    """A kiosk that counts from one again after a repair: its second form no. 1 is kept, in quarantine."""
+    first = make_submission("Текст", submission_id="1")
+    await kiosk.deliver(first)
+    reordered = dict(reversed(first.items()))
+    assert (await kiosk.deliver(reordered))[0] == 200
+    status, _ = await kiosk.deliver(make_submission("Совсем другой", submission_id="1"))
+    ((item, content),) = intake.quarantined.values()
+    assert (status, len(intake.envelopes)) == (202, 1)
+    assert "another form" in item.reason
+    assert "Совсем другой" in content.decode()
+
+
 async def test_takes_either_key_while_one_is_rotated(kiosk: KioskClient):
     """A second secret opens too."""
     body = json.dumps(make_submission("Текст"))

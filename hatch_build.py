@@ -69,7 +69,7 @@ class FrontEnd:
         if _read(self.dist / STAMP) == digest:
             return False
         self.install()
-        with tempfile.TemporaryDirectory(dir=self.web, prefix="dist-") as made:
+        with tempfile.TemporaryDirectory(dir=self.web / "node_modules", prefix=".okno-build-") as made:
             new = Path(made, "new")
             self.npm("run", "build", "--", "--outDir", str(new), "--emptyOutDir")
             missing = [page for page in PAGES if not (new / page).is_file()]
@@ -140,7 +140,7 @@ class FrontEnd:
         for path in self.web.iterdir():
             if path.is_file():
                 yield path
-            elif path.name not in NOT_SOURCES and not path.name.startswith("dist-"):
+            elif path.name not in NOT_SOURCES:
                 yield from (inner for inner in path.rglob("*") if inner.is_file())
 
 

@@ -53,9 +53,7 @@ def clean_tree(folder: Path) -> Path:
     """Copy what a fresh clone has of the front end."""
     web = folder / "agent_console" / "web"
     web.parent.mkdir(parents=True)
-    shutil.copytree(
-        ROOT / "agent_console" / "web", web, ignore=lambda _, names: [n for n in names if n in MADE or n[:5] == "dist-"]
-    )
+    shutil.copytree(ROOT / "agent_console" / "web", web, ignore=shutil.ignore_patterns(*MADE))
     return folder
 
 

@@ -100,7 +100,7 @@ async def test_an_agent_accepts_reads_answers_and_closes_by_keyboard(page_site: 
     await page.keyboard.press("a")
 
     await expect(page.get_by_role("heading", level=1)).to_have_text(SCRIPT)
-    await expect(page.get_by_role("log")).to_contain_text("Третий день холодно.")
+    await expect(page.get_by_role("region", name="Переписка")).to_contain_text("Третий день холодно.")
     picture = page.get_by_role("img", name="батарея.png")
     await expect(picture).to_be_visible()
     assert await picture.evaluate("image => image.complete && image.naturalWidth > 0")
@@ -108,7 +108,7 @@ async def test_an_agent_accepts_reads_answers_and_closes_by_keyboard(page_site: 
     await page.keyboard.press("r")
     await page.keyboard.type("Мастер будет у вас сегодня.")
     await page.keyboard.press("Control+Enter")
-    await expect(page.get_by_role("log")).to_contain_text("Мастер будет у вас сегодня.")
+    await expect(page.get_by_role("region", name="Переписка")).to_contain_text("Мастер будет у вас сегодня.")
     await expect(page.get_by_label("Ответ заявителю")).to_have_value("")
 
     await page.get_by_role("button", name="Закрыть", exact=True).click()

@@ -67,6 +67,7 @@ const en: typeof ru = {
     back: 'Back to the list',
     no_subject: 'No subject',
     details: 'About the appeal',
+    talk: 'Messages',
     citizen: 'Citizen',
     unknown_citizen: 'No name given',
     office: 'Office',

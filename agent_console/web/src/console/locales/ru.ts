@@ -75,6 +75,7 @@ export default {
     back: 'К списку',
     no_subject: 'Без темы',
     details: 'Сведения об обращении',
+    talk: 'Переписка',
     citizen: 'Заявитель',
     unknown_citizen: 'Имя не указано',
     office: 'Ведомство',

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from appeals.routing import OfferDraft, Placement, RoutingChange
 from config.settings import ConsoleSettings, DeadlineSettings, OfficeSettings, RegistrySettings
 from queues.memory import MemoryQueues
 from queues.notifier import QueueNotifier
+from queues.port import Queues
 
 SECRET_KEY = b"k" * 32
 PASSWORD = "correct horse"
@@ -103,7 +105,7 @@ class Site:
     registry: Registry
     lifecycle: Lifecycle
     intake: Intake
-    queues: MemoryQueues
+    queues: Queues
     console: Console
     deps: ConsoleDeps
     runner: web.AppRunner
@@ -230,15 +232,39 @@ def offer_message(appeal: Appeal, draft: OfferDraft) -> dict[str, object]:
 SiteFactory = Callable[..., Awaitable[Site]]
 
 
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrate an SQLite registry once for all tests, which copy it."""
+    folder = tmp_path_factory.mktemp("registry")
+
+    async def migrate() -> None:
+        registry = Registry(registry_url("", folder), blobs=open_blob_store("", options={}, data_dir=folder))
+        await registry.migrate()
+        await registry.close()
+
+    asyncio.run(migrate())
+    return folder / "okno.db"
+
+
 @asynccontextmanager
-async def _site(folder: Path, *, password_hash: str, settings: ConsoleSettings, public_url: str) -> AsyncIterator[Site]:
+async def _site(
+    folder: Path,
+    *,
+    password_hash: str,
+    settings: ConsoleSettings,
+    public_url: str,
+    database_url: str = "",
+    queues: Queues | None = None,
+) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         clock = Clock()
-        queues = MemoryQueues()
+        queues = queues or MemoryQueues()
         await queues.start()
         stack.push_async_callback(queues.stop)
         notifier = QueueNotifier(queues)
-        registry = Registry(registry_url("", folder), blobs=open_blob_store("", options={}, data_dir=folder), now=clock)
+        registry = Registry(
+            registry_url(database_url, folder), blobs=open_blob_store("", options={}, data_dir=folder), now=clock
+        )
         stack.push_async_callback(registry.close)
         await registry.migrate()
         limits = RegistrySettings()
@@ -290,14 +316,28 @@ async def _site(folder: Path, *, password_hash: str, settings: ConsoleSettings, 
 
 
 @pytest.fixture
-async def make_site(tmp_path: Path, password_hash: str) -> AsyncIterator[SiteFactory]:
-    """Return a factory of sites; keyword arguments are ConsoleSettings', and `public_url`."""
+async def make_site(tmp_path: Path, password_hash: str, empty_registry: Path) -> AsyncIterator[SiteFactory]:
+    """Return a factory of sites; keyword arguments are ConsoleSettings' and those of `_site`."""
     async with AsyncExitStack() as stack:
 
-        async def make(*, public_url: str = "http://okno.example", **settings: Any) -> Site:
-            chosen = ConsoleSettings(**{"log_in_attempts_per_minute": 100, **settings})
+        async def make(
+            *,
+            public_url: str = "http://okno.example",
+            database_url: str = "",
+            queues: Queues | None = None,
+            **settings: Any,
+        ) -> Site:
+            if not database_url:
+                shutil.copy(empty_registry, tmp_path / "okno.db")
             return await stack.enter_async_context(
-                _site(tmp_path, password_hash=password_hash, settings=chosen, public_url=public_url)
+                _site(
+                    tmp_path,
+                    password_hash=password_hash,
+                    settings=ConsoleSettings(**{"log_in_attempts_per_minute": 100, **settings}),
+                    public_url=public_url,
+                    database_url=database_url,
+                    queues=queues,
+                )
             )
 
         yield make

@@ -15,14 +15,13 @@ from config.settings import EmailSettings
 from connectors.email import smtp_replies
 from connectors.email.envelope_builder import SmtpEnvelope
 from connectors.email.mailboxes import Mailboxes
+from connectors.email.smtp_data import DataOverrunError, read_data
 
 logger = structlog.get_logger(__name__)
 
 READ_LIMIT_BYTES = 64 * 1024  # of one read, and the longest command line that is read before it is refused
 COMMAND_LIMIT_BYTES = 2048  # RFC 5321 §4.5.3.1.4 asks for 512 and more with extensions; tokens and SMTPUTF8 need room
-OVERRUN_FACTOR = 2  # a client that sends so many times the limit is cut off instead of listened to
 SLOW_FACTOR = 10  # one command with its data may take so many times `command_timeout_s` (RFC 5321 §4.5.3.2.6: 10 min)
-END_OF_DATA = b"\r\n.\r\n"
 
 _PATH = re.compile(r"<([^\s<>\"\\@,:()\[\];]+@[^\s<>\"\\@,:()\[\];]+)>(?:[ \t]+(.*))?", re.DOTALL)
 _BAD_IN_PATH = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
@@ -248,12 +247,15 @@ class MailSmtp(SMTP):
         self.is_busy = True
         try:
             await self.push(smtp_replies.SEND_DATA)
-            content = await self._read_data()
+            content = await read_data(self._reader, limit_bytes=self._hub.settings.max_message_bytes)
             reply = smtp_replies.TOO_BIG
             if content is not None:
                 self._is_registering = True
                 reply = await self._hub.deliver(content, self._smtp_envelope(envelope))
             await self._answer_data(reply, recipients=len(envelope.rcpt_tos))
+        except DataOverrunError:
+            await self.close(smtp_replies.TOO_BIG)
+            raise asyncio.CancelledError from None
         finally:
             self.is_busy = self._is_registering = False
             self._set_post_data_state()  # type: ignore[no-untyped-call]
@@ -263,34 +265,6 @@ class MailSmtp(SMTP):
 
     async def _answer_data(self, reply: str, *, recipients: int) -> None:  # noqa: ARG002 - LMTP needs it
         await self.push(reply)
-
-    async def _read_data(self) -> bytes | None:
-        """Return the mail, dots unstuffed (RFC 5321 §4.5.2); None if it is over the limit, once all of it is read.
-
-        Only CRLF.CRLF ends it: anything laxer would let one mail smuggle in another.
-        """
-        limit = self._hub.settings.max_message_bytes
-        data, size = bytearray(b"\r\n"), 0  # the CRLF before stands in for the one that ended the DATA command
-        while True:
-            try:
-                piece = await self._reader.readuntil(b".\r\n")
-            except asyncio.LimitOverrunError as error:
-                piece = await self._reader.readexactly(error.consumed)
-            size += len(piece)
-            data += piece
-            if data.endswith(END_OF_DATA):
-                break
-            if size > limit + len(END_OF_DATA):
-                if size > limit * OVERRUN_FACTOR:
-                    await self.close(smtp_replies.TOO_BIG)
-                    raise asyncio.CancelledError
-                del data[: -len(END_OF_DATA)]
-        if size - len(b".\r\n") > limit:
-            return None
-        del data[-len(b".\r\n") :]
-        if b"\r\n." in data:
-            data = data.replace(b"\r\n.", b"\r\n")
-        return bytes(memoryview(data)[2:])
 
     def _smtp_envelope(self, envelope: Envelope) -> SmtpEnvelope:
         peer = self.session.peer if self.session is not None else None

@@ -1,11 +1,24 @@
 """From what the registry says now to events: compares what was read with what the core remembers. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
+from appeals.agent import Agent
 from appeals.appeal import AppealState
 from appeals.routing import RoutingView
-from router.event import AppealGone, AppealHeld, AppealWaiting, Event, OfferAccepted, OfferDeclined
+from router.event import (
+    AgentChanged,
+    AgentConnected,
+    AgentDisconnected,
+    AppealGone,
+    AppealHeld,
+    AppealWaiting,
+    Event,
+    OfferAccepted,
+    OfferDeclined,
+    TimeAdvanced,
+)
+from router.policy import instant_us
 from router.pool import AppealSlot
 from router.state import RouterState
 
@@ -25,6 +38,33 @@ def appeal_events(state: RouterState, asked: Iterable[UUID], views: Sequence[Rou
     seen = {view.appeal.id for view in views}
     gone = [appeal_id for appeal_id in dict.fromkeys(asked) if appeal_id not in seen and appeal_id in state.appeals]
     return [AppealGone(appeal_id=appeal_id) for appeal_id in gone] + found  # freed hands first
+
+
+def snapshot_events(
+    agents: Iterable[Agent], views: Sequence[RoutingView], *, present: Collection[str], point_us: int
+) -> list[Event]:
+    """Return the events that fill an empty memory so that the best appeals are matched first.
+
+    Agents and what they hold come first, so capacity is known; connections before the waiting, so that the waiting
+    spread over all free agents instead of filling up the first.
+    """
+
+    def key(view: RoutingView) -> tuple[int, int]:
+        return instant_us(view.appeal.waiting_since) - view.appeal.priority * point_us, view.appeal.id.int
+
+    agents = list(agents)
+    held = [view for view in views if view.appeal.state is not AppealState.WAITING]
+    waiting = sorted((view for view in views if view.appeal.state is AppealState.WAITING), key=key)
+    return [
+        *(AgentChanged(agent=agent) for agent in agents),
+        *(AppealHeld(view=view) for view in held),
+        *(
+            AgentConnected(agent_id=agent.id) if agent.id in present else AgentDisconnected(agent_id=agent.id)
+            for agent in agents
+        ),
+        *(AppealWaiting(view=view) for view in waiting),
+        TimeAdvanced(),
+    ]
 
 
 def _appeal_event(slot: AppealSlot | None, view: RoutingView) -> Event | None:

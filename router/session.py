@@ -8,7 +8,6 @@ from uuid import UUID
 import structlog
 
 from appeals.agent import Agent
-from appeals.appeal import AppealState
 from appeals.errors import ConfigurationError, NotFoundError, TransientError
 from appeals.lifecycle import Lifecycle
 from appeals.registry import Registry
@@ -21,15 +20,13 @@ from router.event import (
     AgentChanged,
     AgentConnected,
     AgentDisconnected,
-    AppealHeld,
-    AppealWaiting,
     ChangeCommitted,
     Event,
     RulesChanged,
     TimeAdvanced,
 )
 from router.messages import Message, offer_gone_message, offer_message, status_message
-from router.observation import DOUBTED, appeal_events
+from router.observation import DOUBTED, appeal_events, snapshot_events
 from router.policy import instant_us
 from router.rules import RuleSet, parse_rules
 from router.state import RouterState
@@ -75,17 +72,11 @@ class LeaderSession:
         snapshot = await self._registry.routing_snapshot()
         views = self._sound(snapshot.views)
         await self._recall_rules(views)
-        for agent in snapshot.agents:
-            self._handle(AgentChanged(agent=agent))
-        held = [view for view in views if view.appeal.state is not AppealState.WAITING]
-        for view in held:
-            self._handle(AppealHeld(view=view))
-        await self._check_presence()
-        waiting = [view for view in views if view.appeal.state is AppealState.WAITING]
-        for view in sorted(waiting, key=self._score_key):
-            self._handle(AppealWaiting(view=view))
-        self._handle(TimeAdvanced())
-        self._unsent.extend(self._standing_offers(held))
+        present = await self._queues.present()
+        point_us = self.state.rules.priority_point_us
+        for event in snapshot_events(snapshot.agents, views, present=present, point_us=point_us):
+            self._handle(event)
+        self._unsent.extend(self._standing_offers(views))
         await self._commit()
 
     async def step(self, items: Sequence[WorkItem]) -> None:
@@ -177,11 +168,6 @@ class LeaderSession:
 
     def _sound(self, views: Sequence[RoutingView]) -> list[RoutingView]:
         return [view for view in views if self._poisoned.get(view.appeal.id) != view.appeal.version]
-
-    def _score_key(self, view: RoutingView) -> tuple[int, int]:
-        appeal = view.appeal
-        point_us = self.state.rules.priority_point_us
-        return instant_us(appeal.waiting_since) - appeal.priority * point_us, appeal.id.int
 
     # ---- committing and telling
 

@@ -15,7 +15,7 @@ from skops.io import dumps, get_untrusted_types, loads
 from appeals.errors import ConfigurationError
 from classifier.features import pack_vocabularies, prepare, unpack_vocabularies
 from classifier.language import detect_language
-from classifier.model_file import ModelCard, read_model_file, write_model_file
+from classifier.model_file import ModelCard, read_model_file, topic_priorities, write_model_file
 from classifier.prediction import Prediction, TopicGuess
 
 TRUSTED_TYPES: tuple[str, ...] = ()  # beyond what skops knows to be harmless in scikit-learn and NumPy: nothing
@@ -77,17 +77,6 @@ class Model:
         if tuple(estimator.classes_) != card.topics:
             raise ConfigurationError(f"{path}: the card's topics are not the estimator's; train it again")
         return cls(card=card, estimator=estimator, priorities=topic_priorities(card, priorities, source=str(path)))
-
-
-def topic_priorities(card: ModelCard, base: Mapping[str, int], *, source: str) -> dict[str, int]:
-    """Return the priority of each topic of the card. Raises ConfigurationError naming topics that `base` has not."""
-    missing = [topic for topic in card.topics if topic not in base]
-    if missing:
-        raise ConfigurationError(
-            f"{source}: the model knows topics that the taxonomy has not: {', '.join(missing)}; "
-            "add them to the taxonomy or train again: okno classifier train --data FILE"
-        )
-    return {topic: card.priorities.get(topic, base[topic]) for topic in card.topics}
 
 
 def decision_values(estimator: Pipeline, prepared: Sequence[str]) -> NDArray[np.float64]:

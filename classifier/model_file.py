@@ -64,6 +64,17 @@ def read_model_file(path: Path) -> tuple[ModelCard, bytes]:
         return card, _member(archive, ESTIMATOR_NAME, path=path, max_bytes=MAX_ESTIMATOR_BYTES)
 
 
+def topic_priorities(card: ModelCard, base: Mapping[str, int], *, source: str) -> dict[str, int]:
+    """Return the priority of each topic of the card. Raises ConfigurationError naming topics that `base` has not."""
+    missing = [topic for topic in card.topics if topic not in base]
+    if missing:
+        raise ConfigurationError(
+            f"{source}: the model knows topics that the taxonomy has not: {', '.join(missing)}; "
+            "add them to the taxonomy or train again: okno classifier train --data FILE"
+        )
+    return {topic: card.priorities.get(topic, base[topic]) for topic in card.topics}
+
+
 def write_model_file(path: Path, card: ModelCard, *, estimator: bytes) -> None:
     """Write the file at once or not at all (a temporary file beside it, then a rename).
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from appeals.errors import PermanentError, TransientError
+from classifier.model_file import read_model_file, topic_priorities
 from classifier.prediction import MAX_TEXT_CHARS, Prediction
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class ClassifierProcess:
 
         Raises ConfigurationError if the model is unfit, TransientError if the process died.
         """
+        await asyncio.to_thread(self._check_model)  # most faults show without a process
         self._pool = self._new_pool()
         try:
             await self._submit(self._pool, WARM_UP)
@@ -98,6 +100,10 @@ class ClassifierProcess:
                 await self._replace(pool)
         reason = f"the classifier's process died {ATTEMPTS} times on {len(texts)} texts"
         raise PermanentError(reason) if len(texts) == 1 else TransientError(reason)
+
+    def _check_model(self) -> None:
+        card, _ = read_model_file(self._model)
+        topic_priorities(card, self._priorities, source=str(self._model))
 
     async def _submit(self, pool: ProcessPoolExecutor, texts: Sequence[str]) -> list[Prediction]:
         try:

@@ -19,8 +19,8 @@ from sklearn.svm import LinearSVC
 from appeals.errors import ConfigurationError
 from classifier.dataset import LabelledText, data_hash
 from classifier.features import build_features, prepare
-from classifier.model import Model, decision_values, topic_priorities, tune_layout
-from classifier.model_file import ModelCard
+from classifier.model import Model, decision_values, tune_layout
+from classifier.model_file import ModelCard, topic_priorities
 from classifier.recipe import RECIPE
 from classifier.scores import calibration_error, macro_f1
 

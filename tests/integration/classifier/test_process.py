@@ -12,6 +12,7 @@ import pytest
 
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from classifier import process
+from classifier.model_file import read_model_file, write_model_file
 from classifier.process import ClassifierProcess
 from config.taxonomy import Taxonomy
 from tests.integration.classifier import deadly
@@ -22,6 +23,7 @@ DEADLINE_S = 20.0
 DAEMON = """
 import asyncio, sys
 from pathlib import Path
+from classifier.model_file import read_model_file, write_model_file
 from classifier.process import ClassifierProcess
 from config.taxonomy import load_taxonomy
 
@@ -90,11 +92,11 @@ async def test_killed_process_is_replaced(model_file: Path, taxonomy: Taxonomy) 
         until_gone(pid)
 
 
-async def test_deadly_text_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deadly_text_is_blamed(model_file: Path, taxonomy: Taxonomy, monkeypatch: pytest.MonkeyPatch) -> None:
     """One text whose process dies twice is at fault for good; of several nobody knows which; restarts are bounded."""
     monkeypatch.setattr(process, "_predict", deadly.predict)
     monkeypatch.setattr(process, "MAX_RESTARTS", 5)
-    async with ClassifierProcess(Path("unused"), priorities={}) as classifier:
+    async with ClassifierProcess(model_file, priorities=taxonomy.priorities) as classifier:
         with pytest.raises(PermanentError, match="died 2 times on 1 texts"):
             await classifier.predict(["deadly"])
         with pytest.raises(TransientError, match="died 2 times on 2 texts"):
@@ -107,7 +109,7 @@ async def test_deadly_text_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_unfit_models_stop_the_start(tmp_path: Path, model_file: Path, taxonomy: Taxonomy) -> None:
-    """A missing model, a broken one, one beyond the taxonomy: the reason comes through from the process."""
+    """A missing model, a broken one, one beyond the taxonomy: the start says why, before there is a process."""
     broken = tmp_path / "broken.skops"
     broken.write_bytes(b"nothing")
     for path, priorities, reason in (
@@ -115,8 +117,19 @@ async def test_unfit_models_stop_the_start(tmp_path: Path, model_file: Path, tax
         (broken, taxonomy.priorities, "not a model file"),
         (model_file, {"unknown": 1}, "the taxonomy has not"),
     ):
+        classifier = ClassifierProcess(path, priorities=priorities)
         with pytest.raises(ConfigurationError, match=reason):
-            await ClassifierProcess(path, priorities=priorities).start()
+            await classifier.start()
+        assert classifier._pool is None
+
+
+async def test_fault_of_the_estimator_comes_through(tmp_path: Path, model_file: Path, taxonomy: Taxonomy) -> None:
+    """What only the process can find out, an estimator that is none, is told by the start too."""
+    card, _ = read_model_file(model_file)
+    path = tmp_path / "model.skops"
+    write_model_file(path, card, estimator=b"nothing")
+    with pytest.raises(ConfigurationError, match="the estimator cannot be read"):
+        await ClassifierProcess(path, priorities=taxonomy.priorities).start()
 
 
 def test_killed_daemon_leaves_no_orphan(tmp_path: Path, model_file: Path) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import re
 from typing import Any
 
-import pytest
 from jsonschema import Draft202012Validator
 
 
@@ -29,13 +28,14 @@ async def test_an_appeal_is_returned_with_envelopes_replies_events_and_decisions
     assert (status, decisions["decisions"][0]["record"]["chosen"]) == (200, "ivanova")
 
 
-@pytest.mark.parametrize("number", ["482-719-3561", "1", "%00", "..", "' OR 1=1", "9" * 500])
-async def test_an_unknown_number_is_a_404_problem(site: Any, number: str) -> None:
+async def test_an_unknown_number_is_a_404_problem(site: Any) -> None:
     """Whatever stands in the number's place: 404, not 500."""
     client = await site.logged_in("ivanova")
-    async with client.get(f"/api/v1/appeals/{number}") as response:
-        assert response.status == 404
-        assert (await response.json(content_type=None))["code"] == "not_found"
+    cases = ["482-719-3561", "1", "%00", "..", "' OR 1=1", "9" * 500]
+    for number in cases:
+        async with client.get(f"/api/v1/appeals/{number}") as response:
+            assert response.status == 404
+            assert (await response.json(content_type=None))["code"] == "not_found"
 
 
 async def test_an_agent_lists_own_appeals_and_the_queue_a_supervisor_all(site: Any) -> None:
@@ -83,9 +83,10 @@ async def test_paging_skips_nothing_that_one_commit_registered(site: Any) -> Non
     assert sorted(seen) == sorted(str(appeal.id) for appeal in appeals)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_wrong_filter_is_refused_by_name(site: Any) -> None:
+    """400 with the parameter's name: a mistyped filter never silently shows everything."""
+    client = await site.logged_in("boss")
+    cases = [
         "limit=0",
         "limit=x",
         "limit=100000",
@@ -97,14 +98,11 @@ async def test_paging_skips_nothing_that_one_commit_registered(site: Any) -> Non
         "unknown=1",
         "q=%00",
         "queue=a%00",
-    ],
-)
-async def test_a_wrong_filter_is_refused_by_name(site: Any, query: str) -> None:
-    """400 with the parameter's name: a mistyped filter never silently shows everything."""
-    client = await site.logged_in("boss")
-    async with client.get(f"/api/v1/appeals?{query}") as response:
-        assert response.status == 400
-        assert query.partition("=")[0] in (await response.json(content_type=None))["detail"]
+    ]
+    for query in cases:
+        async with client.get(f"/api/v1/appeals?{query}") as response:
+            assert response.status == 400
+            assert query.partition("=")[0] in (await response.json(content_type=None))["detail"]
 
 
 async def test_nothing_is_shown_without_a_session(site: Any) -> None:

@@ -34,12 +34,13 @@ async def test_the_main_path_on_redis_and_postgresql(scaled: Any) -> None:
     assert closed["appeal"]["state"] == "closed"
 
 
-@pytest.mark.parametrize("path", ["/api/v1/appeals?q=%00", "/api/v1/appeals?queue=%00", "/api/v1/appeals/%00"])
-async def test_a_nul_never_reaches_postgresql(scaled: Any, path: str) -> None:
+async def test_a_nul_never_reaches_postgresql(scaled: Any) -> None:
     """PostgreSQL refuses NUL in texts: it is a 4xx of ours, not a 500."""
     client = await scaled.logged_in("boss")
-    async with client.get(path) as response:
-        assert response.status in (400, 404)
+    cases = ["/api/v1/appeals?q=%00", "/api/v1/appeals?queue=%00", "/api/v1/appeals/%00"]
+    for path in cases:
+        async with client.get(path) as response:
+            assert response.status in (400, 404)
 
 
 async def test_a_flushed_redis_gives_live_consoles_a_fresh_snapshot(

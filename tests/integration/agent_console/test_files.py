@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
-import pytest
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 20
 HTML = b"<script>alert(document.cookie)</script>"
@@ -39,9 +38,10 @@ async def test_attachments_of_a_colleagues_appeal_are_refused(site: Any) -> None
             assert (response.status, (await response.json(content_type=None))["code"]) == (403, "forbidden"), path
 
 
-@pytest.mark.parametrize(
-    ("name", "media_type", "content", "inline", "sent_type"),
-    [
+async def test_only_harmless_types_are_shown_in_place(site: Any) -> None:
+    """HTML, SVG and the like are downloads without their type; all is sandboxed and never sniffed."""
+    client = await site.logged_in("ivanova")
+    cases = [
         ("фото.png", "image/png", PNG, True, "image/png"),
         ("plan.pdf", "application/pdf", b"%PDF-1.7", True, "application/pdf"),
         ("a.txt", "text/plain", "Привет".encode(), True, "text/plain"),
@@ -50,27 +50,22 @@ async def test_attachments_of_a_colleagues_appeal_are_refused(site: Any) -> None
         ("image.svg", "image/svg+xml", b"<svg onload='x()'/>", False, "application/octet-stream"),
         ("data.xml", "application/xml", b"<a/>", False, "application/octet-stream"),
         ("letter.docx", "application/octet-stream", b"PK\x03\x04", False, "application/octet-stream"),
-    ],
-)
-async def test_only_harmless_types_are_shown_in_place(
-    site: Any, name: str, media_type: str, content: bytes, *, inline: bool, sent_type: str
-) -> None:
-    """HTML, SVG and the like are downloads without their type; all is sandboxed and never sniffed."""
-    appeal = await site.register(files={name: (media_type, content)})
-    client = await site.logged_in("ivanova")
-    url = f"/api/v1/appeals/{appeal.number}/blobs/{sha256(content)}"
-    async with client.get(url) as response:
-        assert await response.read() == content
-        assert response.content_type == sent_type
-        disposition = response.headers["Content-Disposition"]
-        assert disposition.startswith("inline;" if inline else "attachment;")
-        assert unquote(disposition.rpartition("''")[2]) == name
-        assert response.headers["X-Content-Type-Options"] == "nosniff"
-        policy = response.headers["Content-Security-Policy"]
-        assert "default-src 'none'" in policy
-        assert ("sandbox" in policy) is (sent_type != "application/pdf")
-    async with client.get(url, params={"download": "1"}) as response:
-        assert response.headers["Content-Disposition"].startswith("attachment;")
+    ]
+    for name, media_type, content, inline, sent_type in cases:
+        appeal = await site.register(files={name: (media_type, content)})
+        url = f"/api/v1/appeals/{appeal.number}/blobs/{sha256(content)}"
+        async with client.get(url) as response:
+            assert await response.read() == content
+            assert response.content_type == sent_type
+            disposition = response.headers["Content-Disposition"]
+            assert disposition.startswith("inline;" if inline else "attachment;")
+            assert unquote(disposition.rpartition("''")[2]) == name
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert ("sandbox" in policy) is (sent_type != "application/pdf")
+        async with client.get(url, params={"download": "1"}) as response:
+            assert response.headers["Content-Disposition"].startswith("attachment;")
 
 
 async def test_a_file_name_cannot_break_out_of_its_header(site: Any) -> None:
@@ -113,9 +108,10 @@ async def test_an_upload_over_the_limit_is_refused_and_not_kept(make_site: Any) 
     assert view["size_bytes"] == 100_000
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type", "status"),
-    [
+async def test_a_malformed_form_is_refused(site: Any) -> None:
+    """Broken forms get 4xx problem details, never a 500, and leave nothing behind."""
+    client = await site.logged_in("ivanova")
+    cases = [
         (b"{}", "application/json", 415),
         (b"", "multipart/form-data", 400),
         (b"", "multipart/form-data; boundary=x", 400),
@@ -128,16 +124,13 @@ async def test_an_upload_over_the_limit_is_refused_and_not_kept(make_site: Any) 
         (b"--x\r\nno headers", "multipart/form-data; boundary=x", 400),
         (b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ncut', "multipart/form-data; boundary=x", 400),
         (b"--x\r\n\xff\xff: \x00\r\n\r\n", "multipart/form-data; boundary=x", 400),
-    ],
-)
-async def test_a_malformed_form_is_refused(site: Any, body: bytes, content_type: str, status: int) -> None:
-    """Broken forms get 4xx problem details, never a 500, and leave nothing behind."""
-    client = await site.logged_in("ivanova")
-    async with client.post("/api/v1/uploads", data=body, headers={"Content-Type": content_type}) as response:
-        assert response.status == status, await response.text()
-        assert response.content_type == "application/problem+json"
-    folder = site.deps.uploads_dir
-    assert not folder.exists() or not list(folder.iterdir())
+    ]
+    for body, content_type, status in cases:
+        async with client.post("/api/v1/uploads", data=body, headers={"Content-Type": content_type}) as response:
+            assert response.status == status, await response.text()
+            assert response.content_type == "application/problem+json"
+        folder = site.deps.uploads_dir
+        assert not folder.exists() or not list(folder.iterdir())
 
 
 async def test_forgotten_uploads_are_bounded_and_swept(site: Any) -> None:

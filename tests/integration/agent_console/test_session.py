@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import aiohttp
-import pytest
 
 from agent_console.log_in import hash_password
 from agent_console.session import COOKIE
@@ -118,12 +117,13 @@ async def test_a_session_ends_by_itself(site: Any) -> None:
         assert (response.status, (await response.json(content_type=None))["code"]) == (401, "not_logged_in")
 
 
-@pytest.mark.parametrize("cookie", ["", "x", "e30=.", "eyJhZ2VudCI6ICJib3NzIn0=.AAAA", "а" * 3000, ".", "e30=.e30="])
-async def test_a_forged_cookie_is_no_session(site: Any, cookie: str) -> None:
+async def test_a_forged_cookie_is_no_session(site: Any) -> None:
     """Whatever stands in the cookie, without our signature it is a 401 and no error of ours."""
     client = await site.client()
-    async with client.get(URL, headers={"Cookie": f"{COOKIE}={cookie}"}) as response:
-        assert response.status == 401
+    cases = ["", "x", "e30=.", "eyJhZ2VudCI6ICJib3NzIn0=.AAAA", "а" * 3000, ".", "e30=.e30="]
+    for cookie in cases:
+        async with client.get(URL, headers={"Cookie": f"{COOKIE}={cookie}"}) as response:
+            assert response.status == 401
 
 
 async def test_a_changed_cookie_is_refused(site: Any) -> None:
@@ -150,9 +150,10 @@ async def test_a_request_of_a_foreign_page_is_refused(site: Any) -> None:
                 assert "Set-Cookie" not in response.headers
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type", "status"),
-    [
+async def test_a_malformed_log_in_is_refused_in_words(site: Any) -> None:
+    """Bad bodies get 4xx problem details, never a 500."""
+    client = await site.client()
+    cases = [
         (b"{", "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
         (b"{}", "application/json", 422),
@@ -161,12 +162,9 @@ async def test_a_request_of_a_foreign_page_is_refused(site: Any) -> None:
         (b"agent_id=a&password=b", "application/x-www-form-urlencoded", 415),
         (b"[" * 70_000, "application/json", 413),
         (b"[" * 50_000, "application/json", 400),
-    ],
-)
-async def test_a_malformed_log_in_is_refused_in_words(site: Any, body: bytes, content_type: str, status: int) -> None:
-    """Bad bodies get 4xx problem details, never a 500."""
-    client = await site.client()
-    async with client.post(URL, data=body, headers={"Content-Type": content_type}) as response:
-        assert response.status == status, await response.text()
-        assert response.content_type == "application/problem+json"
-        assert set((await response.json(content_type=None))["message"]) == {"ru", "en"}
+    ]
+    for body, content_type, status in cases:
+        async with client.post(URL, data=body, headers={"Content-Type": content_type}) as response:
+            assert response.status == status, await response.text()
+            assert response.content_type == "application/problem+json"
+            assert set((await response.json(content_type=None))["message"]) == {"ru", "en"}

@@ -25,6 +25,7 @@ from connectors.loopback import is_loopback_http
 from connectors.media import describe_attachment
 from connectors.parts import SentParts, split_text
 from connectors.problem import answering_problems, problem, read_body, register_or_quarantine
+from connectors.sms.catch_up import CatchUp
 from connectors.sms.form import (
     FORM_MEDIA_TYPE,
     IncomingSms,
@@ -50,7 +51,8 @@ class SmsConnector(Connector):
     """Receives at /hooks/twilio/sms, hears of deliveries at /hooks/twilio/status, sends through the Messages API.
 
     Twilio tries a hook that answers 503 again only if it is told to: configure the number's URL with the fragment
-    `#rc=5&rp=all` (connection overrides; not part of what is signed) and the same URL as the fallback.
+    `#rc=5&rp=all` (connection overrides; not part of what is signed) and the same URL as the fallback. What it gave
+    up on is fetched by `work()`.
     """
 
     name = "sms"
@@ -67,6 +69,8 @@ class SmsConnector(Connector):
         self._resources = AsyncExitStack()
         self._media: MediaFetcher | None = None
         self._api: MessagesApi | None = None
+        self._catch_up: CatchUp | None = None
+        self._stopping = asyncio.Event()
         self._state = HealthState.STARTING
         self._trouble = ""  # the last send's, until one succeeds
         self._last_message_at: datetime | None = None
@@ -91,10 +95,24 @@ class SmsConnector(Connector):
             session, hosts=self._settings.media_hosts, api_url=api_url, authorization=authorization
         )
         self._api = MessagesApi(session, account_sid=self._settings.account_sid, auth_token=token, api_url=api_url)
+        self._catch_up = CatchUp(
+            self._api,
+            self._ports.cursors,
+            connector=self.name,
+            number=self._number,
+            now=self._ports.now,
+            receive=self._take_in,
+        )
         self._state = HealthState.UP
+
+    async def work(self) -> None:
+        """Ask Twilio for messages that were missed, now and every few minutes."""
+        if self._catch_up is not None:
+            await self._catch_up.run(self._stopping)
 
     async def stop(self) -> None:
         """Refuse new hooks with 503, wait for those in hand, close the client."""
+        self._stopping.set()
         await self._in_hand.finish()
         await self._resources.aclose()
         self._state = HealthState.STOPPED
@@ -111,18 +129,21 @@ class SmsConnector(Connector):
 
     # ---- in
     async def _receive(self, request: web.Request) -> web.StreamResponse:
+        body = await read_body(request, max_bytes=MAX_BODY_BYTES)
+        if self._authentic_form(request, body) is None:
+            return problem(HTTPStatus.FORBIDDEN, detail="The signature is missing or wrong.")
+        await self._take_in(body)
+        return web.Response(text=str(MessagingResponse()), content_type="text/xml")
+
+    async def _take_in(self, body: bytes) -> None:
+        """Register the message of a form whose origin is known, or quarantine it."""
         async with self._in_hand.hold():
-            body = await read_body(request, max_bytes=MAX_BODY_BYTES)
-            form = self._authentic_form(request, body)
-            if form is None:
-                return problem(HTTPStatus.FORBIDDEN, detail="The signature is missing or wrong.")
             await register_or_quarantine(
                 self._ports.intake,
-                partial(self._register, form, body),
+                partial(self._register, body),
                 item=QuarantineItem(connector=self.name, channel=self.channel, stage="decode", reason=""),
                 content=body,
             )
-            return web.Response(text=str(MessagingResponse()), content_type="text/xml")
 
     def _authentic_form(self, request: web.Request, body: bytes) -> MultiDict[str] | None:
         """Return the form if Twilio signed it. Raises DecodeError if it is none."""
@@ -134,8 +155,8 @@ class SmsConnector(Connector):
         signature = request.headers.get("X-Twilio-Signature", "")
         return form if self._signature.matches(url, form, signature=signature) else None
 
-    async def _register(self, form: MultiDict[str], body: bytes) -> Registration:
-        message = read_message(form, default_region=self._settings.default_region, body=body)
+    async def _register(self, body: bytes) -> Registration:
+        message = read_message(parse_form(body), default_region=self._settings.default_region, body=body)
         attachments, contents, notes = await self._fetch_media(message)
         raw = BlobRef.of(body, FORM_MEDIA_TYPE)
         envelope = build_envelope(
@@ -143,6 +164,8 @@ class SmsConnector(Connector):
         )
         registration = await self._ports.intake.register(envelope, {**contents, raw.sha256: body})
         self._last_message_at = envelope.received_at
+        if self._catch_up is not None:
+            self._catch_up.remember(message.sid)
         logger.info(
             "connector.message_registered",
             connector=self.name,
@@ -186,7 +209,7 @@ class SmsConnector(Connector):
     async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:  # noqa: ARG002
         """Process a quarantined post again: its signature was checked when it came in."""
         async with self._in_hand.hold():
-            return await self._register(parse_form(content), content)
+            return await self._register(content)
 
     # ---- call-backs
     async def _receive_status(self, request: web.Request) -> web.StreamResponse:

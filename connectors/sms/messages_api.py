@@ -2,16 +2,18 @@
 
 import base64
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlencode
 from uuid import UUID
 
 import aiohttp
 import structlog
-from twilio.base.exceptions import TwilioRestException, TwilioServiceException  # type: ignore[import-untyped]
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException  # type: ignore[import-untyped]
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
+from twilio.rest.api.v2010.account.message import MessageInstance  # type: ignore[import-untyped]
 from yarl import URL
 
 from appeals.errors import OknoError, PermanentError, TransientError
@@ -21,6 +23,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_BODY_UNITS = 1_600  # Twilio concatenates up to this; https://www.twilio.com/docs/errors/21617
 REQUEST_TIMEOUT_S = 20.0
+PAGE_SIZE = 1_000  # Twilio's largest
 
 # https://www.twilio.com/docs/api/errors, in the agent's words
 REASONS = {
@@ -105,6 +108,7 @@ class MessagesApi:
     """Sends single messages."""
 
     def __init__(self, session: aiohttp.ClientSession, *, account_sid: str, auth_token: str, api_url: str) -> None:
+        self._api_url = api_url.rstrip("/")
         self._client = Client(account_sid, auth_token, http_client=_RebasedHttpClient(session, api_url))
 
     async def send(self, text: str, *, sender: str, recipient: str, call_back: CallBack, reply_id: UUID) -> str:
@@ -127,6 +131,36 @@ class MessagesApi:
         if not message.sid:
             raise TransientError("Twilio's answer names no message")
         return str(message.sid)
+
+    async def incoming_since(self, since: datetime, *, number: str) -> list[dict[str, str]]:
+        """Return the messages sent to `number` since then, oldest first, each as the form its hook would have got.
+
+        Raises TransientError or PermanentError like `send`.
+        """
+        try:
+            found = await self._client.messages.list_async(
+                to=number, date_sent_after=since.astimezone(UTC), page_size=PAGE_SIZE
+            )
+            return [await self._form_of(message) for message in reversed(found) if message.direction == "inbound"]
+        except (TwilioRestException, TwilioServiceException) as error:
+            raise _translated(error) from error
+        except (TwilioException, ValueError, KeyError) as error:
+            raise TransientError("Twilio's answer cannot be read") from error
+
+    async def _form_of(self, message: MessageInstance) -> dict[str, str]:
+        media = await self._client.messages(message.sid).media.list_async() if int(message.num_media or 0) else []
+        form = {
+            "MessageSid": message.sid,
+            "AccountSid": message.account_sid or "",
+            "From": message.from_ or "",
+            "To": message.to or "",
+            "Body": message.body or "",
+            "NumMedia": str(len(media)),
+        }
+        for at, item in enumerate(media):
+            form[f"MediaUrl{at}"] = f"{self._api_url}{item.uri.removesuffix('.json')}"
+            form[f"MediaContentType{at}"] = item.content_type or ""
+        return form
 
 
 def basic_authorization(username: str, password: str) -> str:

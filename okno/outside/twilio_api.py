@@ -24,6 +24,7 @@ from aiohttp import web
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from okno.outside.mailbox import Mailbox
+from okno.outside.twilio_errors import refusal
 
 logger = structlog.get_logger(__name__)
 
@@ -31,18 +32,6 @@ MAX_BODY_CHARS = 1_600
 API_VERSION = "2010-04-01"
 SEGMENT_CHARS = 153  # GSM-7 in a concatenated message; UCS-2 has 67
 _PHONE = re.compile(r"\+[1-9]\d{6,14}")
-_ERRORS = {  # code -> (status, message), as Twilio words them
-    20003: (401, "Authenticate"),
-    20404: (404, "The requested resource was not found"),
-    20429: (429, "Too Many Requests"),
-    20500: (500, "Internal Server Error"),
-    21211: (400, "Invalid 'To' Phone Number"),
-    21602: (400, "Message body is required."),
-    21604: (400, "A 'To' phone number is required."),
-    21606: (400, "The 'From' phone number provided is not a valid message-capable Twilio phone number."),
-    21610: (400, "Attempt to send to unsubscribed recipient"),
-    21617: (400, "The concatenated message body exceeds the 1600 character limit."),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +96,7 @@ class TwilioApi:
         self._address = (host, port)
         self._mailbox: Mailbox[SentSms] = Mailbox()
         self._media: dict[str, MediaFile] = {}
+        self._received: dict[str, tuple[datetime, dict[str, str]]] = {}  # by SID, whether its hook was called or not
         self._failures: deque[_Failure] = deque()
         self._media_failures: deque[int] = deque()
         self._call_backs: set[asyncio.Task[None]] = set()
@@ -127,6 +117,8 @@ class TwilioApi:
         app.add_routes(
             [
                 web.post(f"/{API_VERSION}/Accounts/{{account}}/Messages.json", self._create_message),
+                web.get(f"{account}/Messages.json", self._list_messages),
+                web.get(f"{account}/Messages/{{message}}/Media.json", self._list_media),
                 web.get(f"{account}/Messages/{{message}}/Media/{{media}}", self._redirect_media),
                 web.get("/cdn/{media}", self._serve_media),
             ]
@@ -176,7 +168,7 @@ class TwilioApi:
     def incoming_form(
         self, *, sender: str, body: str, media: Sequence[MediaFile] = (), message_sid: str | None = None
     ) -> dict[str, str]:
-        """Return the fields that Twilio posts for an incoming message; its media can be fetched from here."""
+        """Take a message in as Twilio does; return the fields it posts. From now on the API lists the message."""
         kind = "MM" if media else "SM"
         sid = message_sid or _new_sid(kind)
         form = {
@@ -198,6 +190,7 @@ class TwilioApi:
             self._media[media_sid] = item
             path = f"/{API_VERSION}/Accounts/{self.account_sid}/Messages/{sid}/Media/{media_sid}"
             form |= {f"MediaUrl{at}": f"{self.url}{path}", f"MediaContentType{at}": item.media_type}
+        self._received.setdefault(sid, (datetime.now(UTC), form))
         return form
 
     async def post_incoming(
@@ -238,13 +231,13 @@ class TwilioApi:
     async def _create_message(self, request: web.Request) -> web.Response:
         form = await request.post()
         if not self._authorised(request) or request.match_info["account"] != self.account_sid:
-            return _error(20003)
+            return refusal(20003)
         if self._failures:
             failure = self._failures.popleft()
-            return _error(failure.code, headers=failure.headers)
+            return refusal(failure.code, headers=failure.headers)
         recipient, body = str(form.get("To", "")), str(form.get("Body", ""))
         if code := self._fault(recipient, body=body, sender=str(form.get("From", ""))):
-            return _error(code)
+            return refusal(code)
         message = SentSms(
             sid=_new_sid("SM"),
             sender=str(form["From"]),
@@ -258,6 +251,45 @@ class TwilioApi:
             self._call_backs.add(task)
             task.add_done_callback(self._call_backs.discard)
         return web.json_response(self._resource(message), status=HTTPStatus.CREATED)
+
+    async def _list_messages(self, request: web.Request) -> web.Response:
+        if not self._authorised(request):
+            return refusal(20003)
+        since = datetime.fromisoformat(request.query.get("DateSent>", "1970-01-01T00:00:00Z"))
+        found = [
+            self._inbound_resource(form, received_at)
+            for received_at, form in reversed(self._received.values())
+            if received_at >= since and form["To"] == request.query.get("To", form["To"])
+        ]
+        return web.json_response({"messages": found, "next_page_uri": None, "page": 0, "page_size": len(found)})
+
+    def _inbound_resource(self, form: dict[str, str], received_at: datetime) -> dict[str, object]:
+        message = SentSms(
+            sid=form["MessageSid"], sender=form["From"], recipient=form["To"], body=form["Body"], status_callback=""
+        )
+        changes = {
+            "direction": "inbound",
+            "status": "received",
+            "num_media": form["NumMedia"],
+            "date_sent": format_datetime(received_at),
+        }
+        return self._resource(message) | changes
+
+    async def _list_media(self, request: web.Request) -> web.Response:
+        if not self._authorised(request):
+            return refusal(20003)
+        _, form = self._received[request.match_info["message"]]
+        found = [
+            {
+                "sid": form[f"MediaUrl{at}"].rpartition("/")[2],
+                "account_sid": self.account_sid,
+                "parent_sid": form["MessageSid"],
+                "content_type": form[f"MediaContentType{at}"],
+                "uri": f"{form[f'MediaUrl{at}'].removeprefix(self.url)}.json",
+            }
+            for at in range(int(form["NumMedia"]))
+        ]
+        return web.json_response({"media_list": found, "next_page_uri": None, "page": 0, "page_size": len(found)})
 
     def _fault(self, recipient: str, *, body: str, sender: str) -> int | None:
         if not recipient:
@@ -323,10 +355,10 @@ class TwilioApi:
         if self._media_failures:
             return web.Response(status=self._media_failures.popleft())
         if not self._authorised(request):
-            return _error(20003)
+            return refusal(20003)
         media_sid = request.match_info["media"]
         if media_sid not in self._media:
-            return _error(20404)
+            return refusal(20404)
         return web.Response(
             status=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": f"{self.url}/cdn/{media_sid}?Signature=local"}
         )
@@ -345,11 +377,3 @@ class TwilioApi:
 
 def _new_sid(kind: str) -> str:
     return kind + secrets.token_hex(16)
-
-
-def _error(code: int, *, headers: dict[str, str] | None = None) -> web.Response:
-    status, message = _ERRORS[code]
-    more_info = f"https://www.twilio.com/docs/errors/{code}"
-    return web.json_response(
-        {"code": code, "message": message, "more_info": more_info, "status": status}, status=status, headers=headers
-    )

@@ -1,4 +1,12 @@
-"""Fax: a gateway's hook and a spool folder in, letters out through the gateway."""
+"""Fax: a gateway's hook and a spool folder in, letters out through the gateway.
+
+The spool folder (`fax.spool_dir`): whoever puts a PDF or TIFF there, by rename or by writing it, has it registered once
+it has not changed for three seconds. Names that begin with a dot or end in .tmp, .part, .partial, .filepart or
+.crdownload are let alone: an upload under way. A plus sign and digits in the name are the sender's number
+(`+78121234567_20260801.tif`). A registered file is moved to `done/`, one that cannot be read within a minute to
+`failed/` after it was put into quarantine; both grow until the operator empties them. While the registry is down
+files stay where they are.
+"""
 
 from config.settings import FaxSettings
 from connectors.base import ConnectorPorts

@@ -21,7 +21,7 @@ PDF_MAGIC = b"%PDF-"
 PDF_MAGIC_WITHIN_BYTES = 1024  # ISO 32000-1 annex H.3.4.1: readers accept what comes before it
 
 MAX_PAGE_PIXELS = 50_000_000  # A4 at 400 dpi (ITU-T T.30 superfine) has 16 million; a long strip may have more
-MAX_DOCUMENT_PIXELS = 2_000_000_000  # 500 fine pages
+MAX_DOCUMENT_PIXELS = 1_000_000_000  # 250 fine pages; some 30 s to convert
 MAX_PAGE_POINTS = 14_400  # ISO 32000-1 annex C: the largest page a reader must know
 
 STANDARD_WIDTH_PX = 1728  # ITU-T T.4: A4, 215 mm

@@ -144,6 +144,10 @@ class Spool:
                 trouble = f"a file cannot be read or moved: {type(error).__name__}"
             except TransientError as error:
                 trouble = str(error)
+            except Exception as error:
+                # A bug of ours that one file brought out: it stays and is seen, the others are taken (P4).
+                logger.exception("connector.spool_failed")
+                trouble = f"a file cannot be taken in: {type(error).__name__}"
         self._note_trouble(trouble)
         return unsettled
 

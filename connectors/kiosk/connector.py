@@ -32,6 +32,10 @@ THREAD_THRESHOLD_BYTES = 256 * 1024  # larger bodies are checked and decoded in 
 _Result = TypeVar("_Result")
 
 
+class FormIdUsedError(PermanentError):
+    """The kiosk sent another form under this form's id before. Whose answers would be shown to whom needs a person."""
+
+
 class KioskConnector(Connector):
     """Speaks to kiosks. Each has an id and keys of its own and can be revoked alone."""
 
@@ -116,7 +120,7 @@ class KioskConnector(Connector):
         decoded = await _run_sized(len(body), lambda: self._decode(device, body))
         registration = await self._ports.intake.register(decoded.envelope, decoded.contents)
         if registration.duplicate and not is_same_form(registration.envelope_id, decoded.envelope.id):
-            raise PermanentError("the kiosk gave this form's id to another form before: it must use every id once")
+            raise FormIdUsedError("the kiosk gave this form's id to another form before: it must use every id once")
         self._last_message_at = self._ports.now()
         logger.info(
             "connector.message_registered",
@@ -127,17 +131,30 @@ class KioskConnector(Connector):
         )
         return registration
 
-    def _decode(self, device: KioskDevice, body: bytes) -> DecodedSubmission:
-        submission = parse_submission(body)
-        return build_envelope(submission, body, device=device, connector=self.name, received_at=self._ports.now())
+    def _decode(self, device: KioskDevice, body: bytes, *, renamed: bool = False) -> DecodedSubmission:
+        return build_envelope(
+            parse_submission(body),
+            body,
+            device=device,
+            connector=self.name,
+            received_at=self._ports.now(),
+            renamed=renamed,
+        )
 
     async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:
-        """Take a quarantined form in again. A kiosk that is gone or revoked since does not matter: it was not then."""
+        """Take a quarantined form in again; one whose id was used before gets an id of its own.
+
+        The kiosk may be revoked since: it was not when it signed. Raises DecodeError or PermanentError.
+        """
         kiosk_id = context.get("kiosk_id", "")
         device = self._devices.get(kiosk_id)
         if device is None:
             raise PermanentError(f"no kiosk {kiosk_id!r} in the settings: add it (revoked: true will do) and retry")
-        return await self._register(device, content)
+        try:
+            return await self._register(device, content)
+        except FormIdUsedError:
+            decoded = await asyncio.to_thread(self._decode, device, content, renamed=True)
+            return await self._ports.intake.register(decoded.envelope, decoded.contents)
 
     async def send(self, message: OutboundMessage) -> Receipt:
         """Post the answer, signed by the kiosk's keys, to `answer_url`; without one it is kept for pick-up.

@@ -39,12 +39,19 @@ class DecodedSubmission:
 
 
 def build_envelope(
-    submission: KioskSubmission, body: bytes, *, device: KioskDevice, connector: str, received_at: datetime
+    submission: KioskSubmission,
+    body: bytes,
+    *,
+    device: KioskDevice,
+    connector: str,
+    received_at: datetime,
+    renamed: bool = False,
 ) -> DecodedSubmission:
     """Return the envelope and its bytes. `body` is what the kiosk posted, kept as the original.
 
     The sender is the form at the kiosk, "<kiosk id>/<form id>": nobody has proved that the email or phone typed in is
     theirs. An answer goes there all the same, so the first usable one is `reply_to`; both stay in `fields`.
+    `renamed` adds the content's fingerprint to the form's id: for a second form under one id, see `is_same_form`.
     Raises DecodeError if an attachment is not Base64.
     """
     contents = {(raw := BlobRef.of(body, "application/json")).sha256: body}
@@ -56,10 +63,11 @@ def build_envelope(
         )
         contents[attachment.sha256] = content
         attachments.append(attachment)
-    origin = f"{device.id}/{submission.id}"
+    fingerprint = _fingerprint(submission)
+    origin = f"{device.id}/{submission.id}" + (f"#{fingerprint:016x}" if renamed else "")
     text = submission.text or _text_of_fields(submission)
     envelope = AppealEnvelope(
-        id=_fingerprinted_id(submission, origin, at=received_at),
+        id=_fingerprinted_id(fingerprint, at=received_at),
         channel=Channel.KIOSK,
         connector=connector,
         external_id=origin,
@@ -82,10 +90,14 @@ def build_envelope(
     return DecodedSubmission(envelope=envelope, contents=contents)
 
 
-def _fingerprinted_id(submission: KioskSubmission, origin: str, *, at: datetime) -> UUID:
-    """Return a UUIDv7 (RFC 9562 §5.7) whose last 62 bits follow from the form's content, however it is written."""
-    canonical = json.dumps([origin, submission.model_dump(mode="json")], sort_keys=True)
-    fingerprint = int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big") & _FINGERPRINT_BITS
+def _fingerprint(submission: KioskSubmission) -> int:
+    """Return 62 bits that follow from the form's content, however its JSON is written."""
+    canonical = json.dumps(submission.model_dump(mode="json"), sort_keys=True)
+    return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big") & _FINGERPRINT_BITS
+
+
+def _fingerprinted_id(fingerprint: int, *, at: datetime) -> UUID:
+    """Return a UUIDv7 (RFC 9562 §5.7) that ends in the fingerprint."""
     milliseconds = int(at.timestamp() * 1000)
     return UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | fingerprint)
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from appeals.envelope import AppealEnvelope
 from appeals.errors import ConfigurationError, TransientError
-from appeals.registration import Contents, Registration
+from appeals.registration import Contents, QuarantineItem, Registration
 from config.settings import FaxSettings
 from connectors.fax.connector import FaxConnector
 from connectors.fax.sinch import SinchGateway
@@ -155,6 +156,23 @@ async def test_unreadable_file_is_quarantined_and_moved_to_failed(tmp_path: Path
     ((item, content),) = intake.quarantined.values()
     assert (item.stage, content) == ("decode", b"not a fax")
     assert item.context["name"] == "a-readme.txt"
+
+
+async def test_a_bug_that_one_file_brings_out_does_not_stop_the_others(tmp_path: Path):
+    """An unforeseen error leaves the file in place and visible; the next file is taken."""
+
+    class BuggyIntake(RecordingIntake):
+        async def quarantine(self, item: QuarantineItem, content: bytes) -> UUID:
+            raise ZeroDivisionError
+
+    buggy = BuggyIntake()
+    connector = make_connector(tmp_path, buggy)
+    (tmp_path / "a.txt").write_bytes(b"junk")
+    (tmp_path / "b.pdf").write_bytes(PDF)
+    async with working(connector):
+        await until(lambda: names(tmp_path / "done") == ["b.pdf"])
+        await until(lambda: "ZeroDivisionError" in connector.health().detail)
+    assert (tmp_path / "a.txt").exists()
 
 
 async def test_file_too_large_is_moved_aside_and_seen(tmp_path: Path, intake: RecordingIntake):

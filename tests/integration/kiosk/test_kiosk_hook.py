@@ -104,7 +104,7 @@ async def test_replay_gets_the_same_number_and_writes_nothing_new(kiosk: KioskCl
 
 
 async def test_another_form_under_a_used_id_is_not_taken_for_a_redelivery(kiosk: KioskClient, intake: RecordingIntake):
-    """A kiosk that counts from one again after a repair: its second form no. 1 is kept, in quarantine."""
+    """A kiosk counts from one again after a repair: its second form no. 1 is in quarantine, a retry registers it."""
     first = make_submission("Текст", submission_id="1")
     await kiosk.deliver(first)
     reordered = dict(reversed(first.items()))
@@ -114,6 +114,12 @@ async def test_another_form_under_a_used_id_is_not_taken_for_a_redelivery(kiosk:
     assert (status, len(intake.envelopes)) == (202, 1)
     assert "another form" in item.reason
     assert "Совсем другой" in content.decode()
+
+    connector = build(KIOSKS, make_ports(intake))
+    for duplicate in (False, True):
+        assert (await connector.retry(content, item.context)).duplicate is duplicate
+    assert [envelope.text for envelope in intake.envelopes.values()] == ["Текст", "Совсем другой"]
+    assert len({envelope.sender.value for envelope in intake.envelopes.values()}) == 2
 
 
 async def test_takes_either_key_while_one_is_rotated(kiosk: KioskClient):

@@ -163,7 +163,7 @@ async def test_a_bug_that_one_file_brings_out_does_not_stop_the_others(tmp_path:
 
     class BuggyIntake(RecordingIntake):
         async def quarantine(self, item: QuarantineItem, content: bytes) -> UUID:
-            raise ZeroDivisionError
+            raise ZeroDivisionError(item.stage, len(content))
 
     buggy = BuggyIntake()
     connector = make_connector(tmp_path, buggy)

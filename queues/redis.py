@@ -22,6 +22,7 @@ from queues.port import READ_BATCH, AgentQueueEntry, LeaseGrant, Queues, StreamD
 from queues.redis_connection import check_server, connect
 
 AGENT_QUEUE_TTL_S: Final = 7 * 24 * 3600  # a queue nobody wrote to for a week is forgotten
+COMMAND_TIMEOUT_S: Final = 5.0
 BLOCK_GRACE_S: Final = 5.0  # how much longer than asked a blocking read may take before the server counts as hung
 
 logger = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ class RedisQueues(Queues):
     def __init__(self, url: str, *, prefix: str = "okno:") -> None:
         """Prepare the clients; `start` connects. Raises ConfigurationError for a URL that cannot be read."""
         self._prefix = prefix
-        self._connections = connect(url, blocking=False), connect(url, blocking=True)
+        self._connections = connect(url, retries=1), connect(url, retries=0)
         self._commands, self._readers = (connection.client for connection in self._connections)
         self._waiting: set[asyncio.Timeout] = set()
         self._stopped = False
@@ -54,7 +55,7 @@ class RedisQueues(Queues):
     async def start(self) -> None:
         """Connect and check the server. ConfigurationError: too old, a cluster, or wrong credentials."""
         try:
-            with _translated():
+            async with _command():
                 info = await self._commands.info()
         except _CredentialsError as error:
             raise ConfigurationError(f"queues.url: {error}; check user and password") from error
@@ -74,7 +75,7 @@ class RedisQueues(Queues):
 
     async def ping(self) -> None:
         """Raise TransientError unless the server answers."""
-        with _translated():
+        async with _command():
             await cast("Any", self._commands.ping())  # typed as bool or awaitable, by version
 
     # ---- work streams
@@ -88,7 +89,7 @@ class RedisQueues(Queues):
             words.append(2 * len(fields))
             for pair in fields.items():
                 words.extend(pair)
-        with _translated():
+        async with _command():
             await self._add(keys=[self._stream(stream)], args=words)
 
     async def read(
@@ -122,15 +123,14 @@ class RedisQueues(Queues):
         if not ids:
             return
         key = self._stream(stream)
-        with _translated():
-            async with self._commands.pipeline(transaction=True) as pipeline:
-                pipeline.xack(key, stream, *ids)
-                pipeline.xdel(key, *ids)
-                await pipeline.execute()
+        async with _command(), self._commands.pipeline(transaction=True) as pipeline:
+            pipeline.xack(key, stream, *ids)
+            pipeline.xdel(key, *ids)
+            await pipeline.execute()
 
     async def claim(self, stream: str, *, consumer: str, idle_s: float, count: int = READ_BATCH) -> list[WorkItem]:
         """Take over what dead workers left."""
-        with _translated():
+        async with _command():
             reply = await self._claim(
                 keys=[self._stream(stream)], args=[stream, consumer, math.ceil(idle_s * 1000), count]
             )
@@ -143,7 +143,7 @@ class RedisQueues(Queues):
         """Renew the age of items in hand (XCLAIM JUSTID counts no delivery)."""
         if not ids:
             return
-        with _translated():
+        async with _command():
             try:
                 await self._commands.xclaim(self._stream(stream), stream, consumer, 0, list(ids), justid=True)
             except redis.exceptions.ResponseError as error:
@@ -153,7 +153,7 @@ class RedisQueues(Queues):
     async def depth(self, stream: str) -> StreamDepth:
         """Count what the stream holds."""
         key = self._stream(stream)
-        with _translated():
+        async with _command():
             async with self._commands.pipeline(transaction=True) as pipeline:
                 pipeline.xlen(key)
                 pipeline.xpending(key, stream)
@@ -175,7 +175,7 @@ class RedisQueues(Queues):
             return []
         keys = [key for agent_id, _ in messages for key in self._agent_queue(agent_id)]
         bodies = [orjson.dumps(dict(message)).decode() for _, message in messages]
-        with _translated():
+        async with _command():
             return list(await self._push(keys=keys, args=[new_epoch(), AGENT_QUEUE_KEEPS, AGENT_QUEUE_TTL_S, *bodies]))
 
     async def read_agent_queue(
@@ -198,12 +198,12 @@ class RedisQueues(Queues):
 
     async def agent_queue_tail(self, agent_id: str) -> str:
         """Return the newest entry's id; of an empty queue the id before its first."""
-        with _translated():
+        async with _command():
             return str(await self._tail(keys=self._agent_queue(agent_id), args=[new_epoch(), AGENT_QUEUE_TTL_S]))
 
     async def agent_queue_has_gap(self, agent_id: str, after_id: str) -> bool:
         """Tell whether entries after `after_id` may be gone."""
-        with _translated():
+        async with _command():
             epoch, oldest, trimmed = await self._horizon(keys=self._agent_queue(agent_id))
         first = AgentQueueId.parse(f"{epoch}.{oldest}")
         return has_gap(after_id, epoch=epoch, oldest=first.place if first else None, trimmed=trimmed > 0)
@@ -213,17 +213,17 @@ class RedisQueues(Queues):
     async def beat(self, agent_id: str, connection_id: str, *, ttl_s: float) -> None:
         """Note a living connection, by the server's clock."""
         member = orjson.dumps([agent_id, connection_id])
-        with _translated():
+        async with _command():
             await self._beat(keys=[f"{self._prefix}presence"], args=[member, math.ceil(ttl_s * 1000)])
 
     async def leave(self, agent_id: str, connection_id: str) -> None:
         """Forget a connection."""
-        with _translated():
+        async with _command():
             await self._commands.zrem(f"{self._prefix}presence", orjson.dumps([agent_id, connection_id]))
 
     async def present(self) -> frozenset[str]:
         """Return agents with a living connection."""
-        with _translated():
+        async with _command():
             members = await self._present(keys=[f"{self._prefix}presence"])
         return frozenset(orjson.loads(member)[0] for member in members)
 
@@ -232,20 +232,20 @@ class RedisQueues(Queues):
     async def acquire_lease(self, name: str, holder: str, *, ttl_s: float, at_least: int) -> LeaseGrant | None:
         """Win a free lease with a token above `at_least` and all granted before, else None."""
         keys = [self._lease(name), f"{self._prefix}lease-token:{name}"]
-        with _translated():
+        async with _command():
             token = await self._acquire(keys=keys, args=[holder, math.ceil(ttl_s * 1000), at_least])
         return None if token is None else LeaseGrant(name=name, holder=holder, token=int(token))
 
     async def renew_lease(self, grant: LeaseGrant, *, ttl_s: float) -> bool:
         """Prolong the lease if it is still ours."""
-        with _translated():
+        async with _command():
             return bool(
                 await self._renew(keys=[self._lease(grant.name)], args=[_owner(grant), math.ceil(ttl_s * 1000)])
             )
 
     async def release_lease(self, grant: LeaseGrant) -> None:
         """Give the lease back if it is still ours."""
-        with _translated():
+        async with _command():
             await self._release(keys=[self._lease(grant.name)], args=[_owner(grant)])
 
     # ---- keys and waiting
@@ -288,8 +288,18 @@ def _translated() -> Iterator[None]:
         yield
     except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError) as error:
         raise _CredentialsError(f"Redis: {error}") from error
-    except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        raise TransientError("Redis did not answer in time") from error
+    except (redis.exceptions.RedisError, OSError) as error:
         raise TransientError(f"Redis: {type(error).__name__}: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def _command() -> AsyncIterator[None]:
+    """Bound commands in time and turn what they raise into TransientError."""
+    with _translated():
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            yield
 
 
 def _group_is_gone(error: Exception) -> bool:

@@ -19,7 +19,6 @@ DIRECT_SCHEMES: Final = {"redis": "redis", "rediss": "rediss", "valkey": "redis"
 SENTINEL_SCHEMES: Final = {"redis+sentinel": False, "rediss+sentinel": True}  # TLS to the master and the sentinels
 SENTINEL_PORT: Final = 26379
 
-COMMAND_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 3.0
 MAX_CONNECTIONS: Final = 10_000  # each waiting console holds one; a Redis takes 10,000 clients by default
 MIN_MAJOR: Final = 7  # XAUTOCLAIM that drops deleted entries, effects replication of scripts
@@ -39,21 +38,21 @@ class RedisConnection:
                 await client.aclose()
 
 
-def connect(url: str, *, blocking: bool) -> RedisConnection:
-    """Return a client for `url`; nothing is sent yet.
+def connect(url: str, *, retries: int) -> RedisConnection:
+    """Return a client for `url`; nothing is sent yet. Raises ConfigurationError for a URL that cannot be read.
 
-    `blocking`: for reads that wait, whose caller bounds the wait; else each command may take COMMAND_TIMEOUT_S.
-    A command whose connection breaks is tried once more on a new one, unless it blocks: its caller comes back anyway.
-    Raises ConfigurationError for a URL that cannot be read.
+    `retries`: how often a command whose connection broke is tried again at once, on a new one.
+    Commands are not bounded in time, the caller does that: redis-py's socket_timeout is asyncio.wait_for, which on
+    Python 3.11 swallows a cancellation that comes at the wrong moment (python/cpython#86296).
     """
     options: dict[str, Any] = {
         "decode_responses": True,
         "protocol": 2,  # one shape of replies over all versions of redis-py
         "max_connections": MAX_CONNECTIONS,
-        "socket_timeout": None if blocking else COMMAND_TIMEOUT_S,
+        "socket_timeout": None,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 0 if blocking else 1),
+        "retry": Retry(NoBackoff(), retries),
     }
     scheme = url.partition("://")[0] if "://" in url else ""
     try:
@@ -80,7 +79,7 @@ def _sentinel_master(url: str, options: Mapping[str, Any]) -> RedisConnection:
     user, _, password = credentials.partition(":")
     tls = SENTINEL_SCHEMES[parts.scheme]
     sentinel_options = {name: options[name] for name in ("socket_connect_timeout", "retry")}
-    sentinel_options |= {"socket_timeout": COMMAND_TIMEOUT_S, "ssl": tls}
+    sentinel_options |= {"socket_timeout": None, "ssl": tls}
     if "sentinel_password" in query:
         sentinel_options |= {"password": query["sentinel_password"], "username": query.get("sentinel_username")}
     addresses = [_host_and_port(host) for host in hosts.split(",")]

@@ -77,7 +77,8 @@ class WorkerLoop:
     async def run(self) -> None:
         """Work until `stop`. Cancellation leaves what is in hand to be claimed by another worker."""
         self._log.info("worker.started")
-        while not self._stopping.is_set():
+        cancelled = _cancellation_check()
+        while not self._stopping.is_set() and not cancelled():
             try:
                 await self._turn()
             except StaleLeaderError:
@@ -88,6 +89,8 @@ class WorkerLoop:
             except Exception as error:  # noqa: BLE001 - a worker that dies of a bug stops a whole stage
                 self._log.error("worker.turn_failed", exc_info=error)
                 await self._back_off(error)
+        if cancelled():
+            raise asyncio.CancelledError
         self._log.info("worker.stopped")
 
     async def _turn(self) -> None:
@@ -210,3 +213,13 @@ class WorkerLoop:
                 await self._queues.touch(self._stream, ids, consumer=self._consumer)
             except TransientError as error:
                 self._log.warning("worker.touch_failed", error=str(error))
+
+
+def _cancellation_check() -> Callable[[], bool]:
+    """Return a function that tells whether this task was cancelled since.
+
+    Some library under a handler may swallow it: asyncio.wait_for does on Python 3.11 (python/cpython#86296).
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    return lambda: task is not None and task.cancelling() > before

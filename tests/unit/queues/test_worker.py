@@ -311,3 +311,23 @@ async def test_a_cancelled_worker_leaves_its_items_to_another() -> None:
     async with running(loop_of(office, queues, consumer="b")):
         await eventually(is_empty(queues))
     assert office.done == set("abc")
+
+
+async def test_a_swallowed_cancellation_still_ends_the_worker() -> None:
+    """A handler whose library swallows the cancellation does not make the worker immortal; its items are done."""
+    queues, office, started = MemoryQueues(), Office(), asyncio.Event()
+
+    async def swallow(items: list[WorkItem]) -> None:
+        started.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await office.handle(items)
+
+    await add(queues, "a")
+    task = asyncio.create_task(loop_of(office, queues, handle=swallow).run())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(LONG_S):
+            await task
+    assert office.done == {"a"}

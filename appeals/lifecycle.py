@@ -105,8 +105,8 @@ class Lifecycle:
                 "source": rule_set.source,
                 "created_at": transaction.now,
             }
-            result = await transaction.connection.execute(statement, row)
-            if result.rowcount:
+            written = await transaction.connection.execute(statement.values(row).returning(tables.rule_sets.c.hash))
+            if written.first() is not None:
                 data = {"hash": rule_set.hash, "source": rule_set.source}
                 transaction.events.append(Event(kind="rules.went_live", actor=rule_set.author, data=data))
 

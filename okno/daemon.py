@@ -85,6 +85,10 @@ class Daemon:
         """Begin a clean stop; may be called from a signal handler, any number of times."""
         self._stopping.set()
 
+    async def stopping(self) -> None:
+        """Wait until `stop` was called: traffic of a demo ends before the doors close."""
+        await self._stopping.wait()
+
     async def run(self) -> None:
         """Run until `stop`. Raises ConfigurationError or TransientError if it cannot start."""
         check_rooms()

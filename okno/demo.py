@@ -59,11 +59,17 @@ async def run_demo(options: DemoOptions) -> None:
         daemon = Daemon(settings, on_running=started.set_result, progress=console.print)
         async with asyncio.TaskGroup() as group:
             show = group.create_task(_show(started, city, options, console))
+            group.create_task(_cancel_when_stopping(daemon, show))
             try:
                 await run_until_signal(daemon)
             finally:
-                show.cancel()
+                daemon.stop()
     console.print("Okno has stopped; everything is kept in", str(options.data))
+
+
+async def _cancel_when_stopping(daemon: Daemon, show: asyncio.Task[None]) -> None:
+    await daemon.stopping()
+    show.cancel()
 
 
 def _settings(options: DemoOptions, city: City) -> Settings:
@@ -164,7 +170,7 @@ async def _show_appeals(registry: Registry, console: Console) -> None:
         for appeal in reversed(await registry.list_appeals(limit=SHOWN)):
             if seen.get(appeal.id) is not appeal.state:
                 seen[appeal.id] = appeal.state
-                console.print(_line(appeal))
+                console.print(_line(appeal), no_wrap=True, overflow="ellipsis")
         await asyncio.sleep(POLL_S)
 
 

@@ -27,7 +27,7 @@ from okno.bootstrap import make_lifecycle, opened_registry
 from okno.outside.smtp_relay import SmtpRelay
 from okno.settings_file import load_settings
 
-AGENT, PASSWORD = "bench", "bench-password"  # noqa: S105 - of a registry that lives for one run
+AGENT, PASSWORD = "bench", "bench-password"
 ENDLESS_UNITS = 1_000_000_000
 START_TIMEOUT_S = 120.0
 ROUTED_TIMEOUT_S = 300.0

@@ -54,7 +54,9 @@ async def _answer(reader: asyncio.StreamReader) -> bytes:
             return line
 
 
-async def _connection(port: int, work: Iterator[tuple[str, float]], report: dict[str, float], counts: list[int]) -> None:
+async def _connection(
+    port: int, work: Iterator[tuple[str, float]], report: dict[str, float], counts: list[int]
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     await _answer(reader)
     writer.write(b"EHLO load.example\r\n")

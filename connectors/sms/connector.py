@@ -14,7 +14,7 @@ from aiohttp import web
 from multidict import MultiDict
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
-from appeals.envelope import Attachment, BlobRef, Channel
+from appeals.envelope import BlobRef, Channel
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.registration import QuarantineItem, Registration
 from appeals.reply import DeliveryState
@@ -22,21 +22,18 @@ from config.settings import SmsSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.in_hand import InHand
 from connectors.loopback import is_loopback_http
-from connectors.media import describe_attachment
 from connectors.parts import SentParts, split_text
 from connectors.problem import answering_problems, problem, read_body, register_or_quarantine
 from connectors.sms.catch_up import CatchUp
 from connectors.sms.form import (
     FORM_MEDIA_TYPE,
-    IncomingSms,
-    MediaLink,
     Signature,
     build_envelope,
     parse_form,
     read_message,
     to_e164,
 )
-from connectors.sms.media import MediaFetcher
+from connectors.sms.media import MediaFetcher, MessageFiles
 from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, CallBack, MessagesApi, basic_authorization, explain
 
 logger = structlog.get_logger(__name__)
@@ -67,7 +64,7 @@ class SmsConnector(Connector):
         self._in_hand = InHand()
         self._sent_parts = SentParts()
         self._resources = AsyncExitStack()
-        self._media: MediaFetcher | None = None
+        self._files: MessageFiles | None = None
         self._api: MessagesApi | None = None
         self._catch_up: CatchUp | None = None
         self._stopping = asyncio.Event()
@@ -91,9 +88,8 @@ class SmsConnector(Connector):
         )
         token = self._settings.auth_token.get_secret_value()
         authorization = basic_authorization(self._settings.account_sid, token)
-        self._media = MediaFetcher(
-            session, hosts=self._settings.media_hosts, api_url=api_url, authorization=authorization
-        )
+        fetcher = MediaFetcher(session, hosts=self._settings.media_hosts, api_url=api_url, authorization=authorization)
+        self._files = MessageFiles(fetcher, connector=self.name)
         self._api = MessagesApi(session, account_sid=self._settings.account_sid, auth_token=token, api_url=api_url)
         self._catch_up = CatchUp(
             self._api,
@@ -157,12 +153,14 @@ class SmsConnector(Connector):
 
     async def _register(self, body: bytes) -> Registration:
         message = read_message(parse_form(body), default_region=self._settings.default_region, body=body)
-        attachments, contents, notes = await self._fetch_media(message)
+        if self._files is None:
+            raise TransientError("the connector is not running")
+        files = await self._files.fetch(message.media)
         raw = BlobRef.of(body, FORM_MEDIA_TYPE)
         envelope = build_envelope(
-            message, attachments, connector=self.name, notes=notes, raw=raw, received_at=self._ports.now()
+            message, files.attachments, connector=self.name, notes=files.notes, raw=raw, received_at=self._ports.now()
         )
-        registration = await self._ports.intake.register(envelope, {**contents, raw.sha256: body})
+        registration = await self._ports.intake.register(envelope, {**files.contents, raw.sha256: body})
         self._last_message_at = envelope.received_at
         if self._catch_up is not None:
             self._catch_up.remember(message.sid)
@@ -173,38 +171,6 @@ class SmsConnector(Connector):
             duplicate=registration.duplicate,
         )
         return registration
-
-    async def _fetch_media(
-        self, message: IncomingSms
-    ) -> tuple[tuple[Attachment, ...], dict[str, bytes], tuple[str, ...]]:
-        """Return the attachments, their bytes, and a note for each file that could not be had.
-
-        A file that cannot be had never holds the text back: Twilio may not post it a second time, while the file
-        stays at Twilio under the URL in the raw form.
-        """
-        if self._media is None:
-            raise TransientError("the connector is not running")
-        fetched = await asyncio.gather(*(self._fetch(self._media, link) for link in message.media))
-        attachments: list[Attachment] = []
-        contents: dict[str, bytes] = {}
-        notes: list[str] = []
-        for at, item in enumerate(fetched, start=1):
-            if isinstance(item, str):
-                notes.append(f"[файл {at} не получен / file {at} not received: {item}]")
-            else:
-                attachment, content = item
-                attachments.append(attachment)
-                contents[attachment.sha256] = content
-        return tuple(attachments), contents, tuple(notes)
-
-    async def _fetch(self, fetcher: MediaFetcher, link: MediaLink) -> tuple[Attachment, bytes] | str:
-        try:
-            media = await fetcher.fetch(link.url)
-        except (PermanentError, TransientError) as error:
-            logger.warning("connector.media_missing", connector=self.name, reason=str(error))
-            return str(error)
-        declared = link.media_type or media.media_type
-        return describe_attachment(media.name, declared, media.content), media.content
 
     async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:  # noqa: ARG002
         """Process a quarantined post again: its signature was checked when it came in."""

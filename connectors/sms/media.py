@@ -1,6 +1,8 @@
 """Fetching the files of an MMS: only from the provider's hosts, with a limit on size."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -8,8 +10,11 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from appeals.envelope import Attachment
 from appeals.errors import PermanentError, TransientError
 from connectors.loopback import is_loopback_http
+from connectors.media import describe_attachment
+from connectors.sms.form import MediaLink
 
 logger = structlog.get_logger(__name__)
 
@@ -17,6 +22,8 @@ MAX_MEDIA_BYTES = 16 * 1024 * 1024  # Twilio takes 5 MB; carriers' own limits ar
 MAX_REDIRECTS = 3  # api.twilio.com sends us on to its CDN once
 FETCH_TIMEOUT_S = 4.0  # Twilio waits 15 s for our answer
 RETRY_DELAYS_S = (0.2, 1.0)  # tries within one hook call
+MAX_MEDIA_ROUNDS = 3  # calls of the hook, or rounds of catching up, for a file that the server cannot give just now
+MAX_FILES_REMEMBERED = 1_000
 
 _REDIRECTS = frozenset(
     {
@@ -110,3 +117,63 @@ class MediaFetcher:
         disposition = response.content_disposition
         name = (disposition.filename if disposition else None) or response.url.name
         return FetchedMedia(content=bytes(content), media_type=response.headers.get("Content-Type", ""), name=name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedFiles:
+    """What became of a message's media."""
+
+    attachments: tuple[Attachment, ...]
+    contents: Mapping[str, bytes]  # by SHA-256
+    notes: tuple[str, ...]  # for the text: one for each file that can never be had
+
+
+class MessageFiles:
+    """Turns a message's media into attachments."""
+
+    def __init__(self, fetcher: MediaFetcher, *, connector: str) -> None:
+        self._fetcher = fetcher
+        self._connector = connector
+        self._failed_rounds: Counter[str] = Counter()  # by URL
+
+    async def fetch(self, links: Sequence[MediaLink]) -> FetchedFiles:
+        """Fetch all files.
+
+        One that can never be had does not hold the text back; it stays at Twilio under the URL in the raw form.
+        Raises TransientError for one that cannot be had just now: Twilio posts again, or the catch-up brings it.
+        """
+        fetched = await asyncio.gather(*(self._fetch(link) for link in links))
+        attachments: list[Attachment] = []
+        contents: dict[str, bytes] = {}
+        notes: list[str] = []
+        for at, item in enumerate(fetched, start=1):
+            if isinstance(item, str):
+                notes.append(f"[файл {at} не получен / file {at} not received: {item}]")
+                continue
+            attachment, content = item
+            attachments.append(attachment)
+            contents[attachment.sha256] = content
+        return FetchedFiles(attachments=tuple(attachments), contents=contents, notes=tuple(notes))
+
+    async def _fetch(self, link: MediaLink) -> tuple[Attachment, bytes] | str:
+        """Return the file, or why it will never come."""
+        try:
+            media = await self._fetcher.fetch(link.url)
+        except TransientError as error:
+            if not self._give_up(link.url):
+                raise
+            reason = str(error)
+        except PermanentError as error:
+            reason = str(error)
+        else:
+            declared = link.media_type or media.media_type
+            return describe_attachment(media.name, declared, media.content), media.content
+        logger.warning("connector.media_missing", connector=self._connector, reason=reason)
+        return reason
+
+    def _give_up(self, url: str) -> bool:
+        """Count a failed round; True if it was the last: one file must not hold a message back for ever (P4)."""
+        if len(self._failed_rounds) >= MAX_FILES_REMEMBERED:
+            self._failed_rounds.clear()
+        self._failed_rounds[url] += 1
+        return self._failed_rounds[url] >= MAX_MEDIA_ROUNDS

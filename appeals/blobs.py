@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError
@@ -49,26 +50,23 @@ class FileBlobStore:
             raise TransientError("the blob store cannot be written") from error
 
     def _write(self, sha256: str, content: bytes) -> None:
+        """Keep the content durably, whoever else writes the same at the same moment."""
         path = self._path(sha256)
-        if path.exists() and path.stat().st_size == len(content):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        for folder in (path.parent, path.parent.parent, self._root):
-            descriptor = os.open(folder, os.O_RDONLY)
+        if not (path.exists() and path.stat().st_size == len(content)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
             try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
+        # Also for a file that is there: another writer may have renamed it a moment ago and not synced its folder yet.
+        for folder in (path.parent, path.parent.parent, self._root):
+            _fsync_folder(folder)
 
     async def get(self, sha256: str) -> bytes:
         """Read the file and check it against its name."""
@@ -79,6 +77,14 @@ class FileBlobStore:
         except OSError as error:
             raise TransientError("the blob store cannot be read") from error
         return _verified(sha256, content)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class ObjectBlobStore:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from appeals import tables
 from appeals.blobs import FileBlobStore
+from appeals.event_chain import Event
 from appeals.registry import Registry
 
 TRIGGERS = {
@@ -61,8 +62,6 @@ async def test_a_vanished_appeal_is_seen(registry, three_appeals):
     key = gone.hex if registry.database.is_sqlite else str(gone)
     later = Registry(registry.database.url, blobs=registry.blobs)
     async with later.transaction() as transaction:
-        from appeals.event_chain import Event  # noqa: PLC0415
-
         transaction.events.append(Event(kind="leader.took_over", actor="router"))
     await later.close()
     await _tamper(
@@ -80,8 +79,6 @@ async def test_a_restart_begins_a_new_chain_that_fits(registry, three_appeals, t
     """Each process has its own chain; together they are whole."""
     other = Registry(registry.database.url, blobs=FileBlobStore(tmp_path / "blobs"))
     async with other.transaction() as transaction:
-        from appeals.event_chain import Event  # noqa: PLC0415
-
         transaction.events.append(Event(kind="leader.took_over", actor="router"))
     await other.close()
     report = await registry.check_history()
@@ -90,8 +87,6 @@ async def test_a_restart_begins_a_new_chain_that_fits(registry, three_appeals, t
 
 async def test_a_failed_transaction_leaves_no_event(registry, three_appeals):
     """What was rolled back is not in the history, and the chain goes on."""
-    from appeals.event_chain import Event  # noqa: PLC0415
-
     with pytest.raises(RuntimeError):
         async with registry.transaction() as transaction:
             transaction.events.append(Event(kind="never.happened", actor="okno"))

@@ -114,6 +114,15 @@ async def test_an_acknowledgement_is_queued_once_and_never_to_a_machine(intake, 
     assert first.secret_code in reply.text
 
 
+async def test_the_same_large_blob_from_many_at_once(intake, message, registry):
+    """Several messages with one photo are all registered: writers of the same blob do not trip over each other."""
+    content = os.urandom(200_000)
+    envelopes = [message(f"p{number}", raw=BlobRef.of(content))[0] for number in range(8)]
+    results = await asyncio.gather(*(intake.register(item, {item.raw.sha256: content}) for item in envelopes))
+    assert len({item.number for item in results}) == 8
+    assert await registry.read_blob(envelopes[0].raw.sha256) == content
+
+
 # ---- threading
 async def test_a_running_talk_stays_one_appeal(intake, message, registry):
     """Messages of one talk join its open appeal, also within one group."""

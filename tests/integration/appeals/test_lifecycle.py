@@ -9,7 +9,7 @@ import pytest
 from appeals.agent import Agent, AgentStatus
 from appeals.answer import UploadedFile
 from appeals.appeal import Appeal, AppealState
-from appeals.envelope import ThreadReferences
+from appeals.envelope import ContactPoint, ThreadReferences
 from appeals.errors import (
     IllegalTransitionError,
     NotFoundError,
@@ -203,8 +203,6 @@ async def test_an_answer_goes_to_whoever_wrote_last(waiting, registered, lifecyc
     """Answers follow the newest message of a person, its Reply-To first, never a robot's."""
     held = await _assigned(await waiting(), lifecycle, registry)
     (first,) = (await registry.conversation(held.id)).replies
-    from appeals.envelope import ContactPoint  # noqa: PLC0415
-
     other = ContactPoint(kind="email", value="work@example.org")
     await registered("m2", reply_to=other, threading=ThreadReferences(in_reply_to=(first.message_id,)))
     now = await registry.appeal(held.id)

@@ -28,7 +28,8 @@ async def test_a_reply_is_taken_by_one_worker_only(registered, registry, outbox)
     taken = await asyncio.gather(*(outbox.begin([key]) for _ in range(5)))
     assert sorted(len(item) for item in taken) == [0, 0, 0, 0, 1]
     assert await outbox.due(limit=10) == []
-    registry.now = lambda now=registry.now(): now + SENDING_TIMEOUT + timedelta(seconds=1)
+    later = registry.now() + SENDING_TIMEOUT + timedelta(seconds=1)
+    registry.now = lambda: later
     assert await outbox.due(limit=10) == [key]
     assert (await _reply(registry, registration.appeal_id)).attempts == 1
 

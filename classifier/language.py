@@ -7,7 +7,7 @@ from typing import Any
 UNDETERMINED = "und"  # BCP 47
 LANGUAGES = ("ru", "en", "uk", "be", "kk", "ky", "tt", "tg", "uz", "de", "fr", "es", "it", "pt", "pl", "tr", "fi")
 MIN_CONFIDENCE = 0.65  # below it, the usual language of the script
-MAX_CHARS = 400  # more does not make it surer; 100 µs a text
+MAX_CHARS = 200  # more does not make it surer; 100 µs a text
 MIN_TRANSLIT_SHARE = 0.25  # of the words
 _LETTER = re.compile(r"[^\W\d_]")
 _CYRILLIC = re.compile(r"[\u0400-\u052f]")

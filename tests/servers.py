@@ -6,8 +6,6 @@ missing.
 """
 
 import contextlib
-import ctypes
-import functools
 import importlib.util
 import locale
 import os
@@ -19,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +29,6 @@ import redis
 START_TIMEOUT_S = 30.0  # a loaded machine; a healthy one needs 0.1 s for Redis, 1 s for PostgreSQL
 POLL_INTERVAL_S = 0.01
 REDIS_MIN_MAJOR = 7  # streams with XAUTOCLAIM's third reply
-PR_SET_PDEATHSIG = 1  # prctl(2): the signal we get when our parent dies
 
 
 class ServerNotFoundError(Exception):
@@ -132,17 +130,18 @@ def wait_until(condition: Callable[[], bool], *, what: str, timeout_s: float = S
         time.sleep(POLL_INTERVAL_S)
 
 
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent(sig: signal.Signals) -> Callable[[], None] | None:
-    """Return what a child runs first so that it ends with us, even when the test run itself is killed. Linux only."""
-    if sys.platform != "linux":
-        return None
-    libc = _libc()  # loaded before the fork
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, int(sig)) and None
+# Becomes another user, asks Linux for a signal at its parent's death, and becomes the server: not done by Popen's
+# preexec_fn, which Python 3.12 warns about as soon as there are threads.
+_LAUNCHER = """
+import ctypes, os, pwd, sys
+user, death_signal, *command = sys.argv[1:]
+if user:
+    entry = pwd.getpwnam(user)
+    os.setgroups([]); os.setgid(entry.pw_gid); os.setuid(entry.pw_uid)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, int(death_signal))  # PR_SET_PDEATHSIG, prctl(2)
+os.execv(command[0], command)
+"""
 
 
 class _ServerProcess:
@@ -161,15 +160,13 @@ class _ServerProcess:
         return self._process.pid
 
     def _spawn(self, command: list[str | Path]) -> None:
+        """Start `command`. It ends with us, even when the test run itself is killed: no servers are left over."""
+        in_main_thread = threading.current_thread() is threading.main_thread()  # else it would end with that thread
+        death_signal = int(self._death_signal) if in_main_thread else 0
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, self._user or "", str(death_signal)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent(self._death_signal),  # noqa: PLW1509 - one system call, no Python lock
-                **_as_user(self._user),
+                [*launcher, *command], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
 
     def _wait_ready(self, answers: Callable[[], bool]) -> None:

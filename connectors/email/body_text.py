@@ -13,17 +13,29 @@ from connectors.email.mime import MimePart
 
 logger = structlog.get_logger(__name__)
 
-MAX_LAYOUT_HTML_CHARS = 1_000_000  # larger documents are read without layout: it would hold the thread for seconds
+MAX_TEXT_BYTES = 1024 * 1024  # of one text part that is read: a long book; the rest is in the original, which is kept
+MAX_LAYOUT_HTML_CHARS = 200_000  # larger documents are read without layout: it would hold the thread for seconds
 _BLANK_LINES = re.compile(r"\n[ \t\u00a0]*\n(?:[ \t\u00a0]*\n)+")
 
 
 def part_text(part: MimePart) -> str:
     r"""Return the text of a text part: decoded, `\n` line ends, HTML laid out as plain text."""
+    content = part.content
+    if len(content) > MAX_TEXT_BYTES:
+        logger.info("email.text_cut", size_bytes=len(content))
+        content = _cut(content)
     if part.media_type == "text/html":
-        charset = part.charset or html_charset(part.content)
-        return html_text(clean_block(decode_text(part.content, charset)))
-    text = clean_block(decode_text(part.content, part.charset))
+        charset = part.charset or html_charset(content)
+        return html_text(clean_block(decode_text(content, charset)))
+    text = clean_block(decode_text(content, part.charset))
     return unflow(text, delsp=part.delsp) if part.flowed else text
+
+
+def _cut(content: bytes) -> bytes:
+    """Cut at the last line end within MAX_TEXT_BYTES, so that no letter is cut in two."""
+    head = content[:MAX_TEXT_BYTES]
+    end = head.rfind(b"\n")
+    return head[: end + 1] if end > 0 else head
 
 
 def html_text(html: str) -> str:

@@ -17,12 +17,15 @@ from appeals.errors import DecodeError
 from connectors.email.headers import Headers, decode_raw
 
 MAX_PARTS = 1000  # a mail of more is an attack on the parser, not a letter
+MAX_BOUNDARY_LINES = 10 * MAX_PARTS  # lines that begin with "--": the standard library makes a part of each at worst
+MAX_HEADER_BYTES = 256 * 1024  # relays commonly refuse more than 100 KiB
 MAX_DEPTH = 50  # nesting of multiparts and forwarded mails
 
 # RFC 5322 §2.2: name, colon, printable or 8-bit text; folded lines begin with a space. CR and LF only as a pair, or
 # LF alone (mail taken from a file). NUL and other control characters make it a case for the standard library.
 _FIELD = rb"[!-9;-~]+:[\t\x20-\x7e\x80-\xff]*(?:\r?\n[\t ][\t\x20-\x7e\x80-\xff]*)*\r?\n"
 _HEADER_BLOCK = re.compile(rb"(?:" + _FIELD + rb")+\r?\n")
+_HEADER_END = re.compile(rb"\n\r?\n|\A\r?\n")
 _FIELD_SPLIT = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]*(?:\r?\n[\t ][^\r\n]*)*)\r?\n")
 _PLAIN_TYPE = re.compile(
     r"\s*(text/(?:plain|html))\s*((?:;\s*(?:charset|format|delsp|reply-type)=(?:\"[\w.:-]+\"|[\w.:-]+)\s*)*);?\s*",
@@ -49,7 +52,9 @@ class MimePart:
 
 
 def read_mime(raw: bytes) -> MimePart:
-    """Return the message as a tree. Raises DecodeError if it is nested beyond MAX_DEPTH or has over MAX_PARTS parts."""
+    """Return the message as a tree. Raises DecodeError if its header, its parts or their nesting are beyond reason."""
+    if len(raw) > MAX_HEADER_BYTES and _HEADER_END.search(raw, 0, MAX_HEADER_BYTES) is None:
+        raise DecodeError(f"the header is longer than {MAX_HEADER_BYTES} bytes", data=raw)
     return read_plain(raw) or read_any(raw)
 
 
@@ -98,6 +103,8 @@ def _decode_transfer(body: bytes, encoding: str) -> bytes | None:
 
 def read_any(raw: bytes) -> MimePart:
     """Read any message with the standard library (compat32: it keeps what newer policies refuse)."""
+    if raw.count(b"\n--") > MAX_BOUNDARY_LINES:
+        raise DecodeError(f"more than {MAX_BOUNDARY_LINES} lines that may begin a part", data=raw)
     try:
         message = message_from_bytes(raw.removeprefix(_UTF8_BOM), policy=policy.compat32)
         return _Tree(raw).part(message, depth=0)

@@ -89,11 +89,16 @@ class AgentConnection:
     async def finish(self, code: int, reason: str) -> None:
         """Close from outside: the command in hand is carried out and answered first."""
         try:
-            async with asyncio.timeout(FINISH_TIMEOUT_S), self._in_hand:
-                pass
+            async with asyncio.timeout(FINISH_TIMEOUT_S):
+                await self._in_hand.acquire()
         except TimeoutError:
             logger.warning("console.command_unfinished", agent_id=self._agent_id)
-        await self._close(code, reason)
+            await self._close(code, reason)
+            return
+        try:
+            await self._close(code, reason)
+        finally:
+            self._in_hand.release()
 
     # ---- in
     async def _read_commands(self, group: asyncio.TaskGroup) -> None:
@@ -101,6 +106,8 @@ class AgentConnection:
             message = await self._socket.receive()
             if message.type is WSMsgType.TEXT:
                 async with self._in_hand:
+                    if self._socket.closed:  # finished while this command waited: not begun, not answered
+                        return
                     await self._handle(message.data, group)
             elif message.type is WSMsgType.BINARY:
                 await self._send(error_message("invalid_message", request_id=None, detail="text messages only"))

@@ -6,14 +6,12 @@ from itertools import chain
 from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web import RequestPayloadError
 
 from agent_console.access import check_may_see
 from agent_console.appeal_api import NUMBER
 from agent_console.deps import ConsoleDeps
 from agent_console.endpoint import Endpoint, Parameter, json_response
-from agent_console.problems import ProblemError
+from agent_console.problems import BROKEN_BODY, ProblemError
 from agent_console.session import SessionKeeper
 from agent_console.uploads import OCTET_STREAM, TEXT, UploadShelf, clean_name
 from agent_console.views import UploadView
@@ -25,13 +23,7 @@ SHOWN_IN_PLACE = frozenset(
 )  # what browsers show without running anything of it
 FORM_ROOM_BYTES = 64 * 1024  # boundaries and headers of a form around the file
 
-_BROKEN_FORM = (  # how aiohttp's reader tells of one
-    ValueError,
-    AssertionError,
-    RuntimeError,
-    HttpProcessingError,
-    RequestPayloadError,
-)
+_BROKEN_FORM = (ValueError, AssertionError, RuntimeError, *BROKEN_BODY)  # how aiohttp's reader tells of one
 
 _GUARD: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",

@@ -6,6 +6,8 @@ from http import HTTPStatus
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 from uuid_utils.compat import uuid7
 
 from agent_console.views import LocalizedText, Problem
@@ -22,6 +24,7 @@ from appeals.errors import (
 logger = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+BROKEN_BODY = (RequestPayloadError, HttpProcessingError)  # not what its headers say
 RETRY_AFTER_S = 5  # where the store that is down did not say
 
 MESSAGES: Mapping[str, LocalizedText] = {
@@ -168,8 +171,20 @@ async def with_problems(
     try:
         return await handler(request)
     except OknoError as error:
-        return _okno_error_response(error, request)
+        response = _okno_error_response(error, request)
     except web.HTTPException as error:
-        return _http_error_response(error, request)
+        response = _http_error_response(error, request)
+    except BROKEN_BODY:
+        response = problem_response(
+            HTTPStatus.BAD_REQUEST, "invalid_request", detail="the body is not what its headers say"
+        )
+    except ConnectionError as error:
+        if request.transport is not None:  # not the client's connection: a bug
+            return _internal_response(error, request)
+        logger.info("console.client_gone", path=request.path)
+        response = problem_response(HTTPStatus.BAD_REQUEST, "invalid_request")  # nobody reads it
     except Exception as error:  # noqa: BLE001 - the last wall: logged whole, told as an incident number
-        return _internal_response(error, request)
+        response = _internal_response(error, request)
+    if request.content.exception() is not None:
+        response.force_close()  # what follows a broken body on the connection cannot be told from it
+    return response

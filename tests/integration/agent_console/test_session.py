@@ -1,5 +1,7 @@
 """Logging in and out, and what a session is good for."""
 
+import asyncio
+import zlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -168,3 +170,26 @@ async def test_a_malformed_log_in_is_refused_in_words(site: Any) -> None:
             assert response.status == status, await response.text()
             assert response.content_type == "application/problem+json"
             assert set((await response.json(content_type=None))["message"]) == {"ru", "en"}
+
+
+async def test_a_body_that_is_not_what_its_headers_say_is_refused(site: Any) -> None:
+    """A broken compression is a 400, and a bomb of it is cut off at the limit."""
+    client = await site.client()
+    bomb = zlib.compress(b" " * 50_000_000)
+    for body, status in ((b"this is no deflate stream", 400), (bomb, 413)):
+        headers = {"Content-Type": "application/json", "Content-Encoding": "deflate"}
+        async with client.post(URL, data=body, headers=headers) as response:
+            assert response.status == status, await response.text()
+            assert response.content_type == "application/problem+json"
+
+
+async def test_a_body_that_is_cut_off_disturbs_nobody(site: Any) -> None:
+    """A client that promises more than it sends, and goes, leaves a server that serves the next one."""
+    host, port = site.runner.addresses[0][:2]
+    _, writer = await asyncio.open_connection(host, port)
+    head = b"POST /api/v1/session HTTP/1.1\r\nHost: x\r\nX-Okno-Request: 1\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await post(await site.client(), GOOD))[0] == 200

@@ -112,10 +112,9 @@ class LeaderSession:
         else:
             found = [agent for agent_id in ids if (agent := await self._agent(agent_id)) is not None]
         for agent in found:
-            new = agent.id not in self.state.agents
             self._handle(AgentChanged(agent=agent))
-            if new:
-                self._presence_due = 0.0  # they may be connected already
+            if not self.state.agents[agent.id].connected:
+                self._presence_due = 0.0  # they have just logged in, perhaps
 
     async def _agent(self, agent_id: str) -> Agent | None:
         try:

@@ -146,11 +146,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(folder: Path, queues: Queues) -> AsyncIterator[Desk]:
+async def open_desk(folder: Path, queues: Queues, *, url: str = "") -> AsyncIterator[Desk]:
     rules = folder / "routing.yaml"
     rules.write_text(RULES)
     blobs = open_blob_store("", options={}, data_dir=folder)
-    registry = Registry(registry_url("", folder), blobs=blobs)
+    registry = Registry(registry_url(url, folder), blobs=blobs)
     await registry.migrate()
     await queues.start()
     notifier = QueueNotifier(queues)

@@ -282,6 +282,16 @@ def test_repeated_events_change_nothing(office: Office):
     assert office.state.agents["anna"].load == load
 
 
+def test_released_appeal_frees_its_agent_for_others(office: Office):
+    """Giving an appeal back makes room, which the next waiting appeal gets at once; the one given back goes elsewhere."""
+    office.join(make_agent("anna", capacity_units=1))
+    office.write(1)
+    office.write(2)
+    accept(office, 1)
+    view = office.view(1, state=AppealState.WAITING, agent_id=None, refused_by=frozenset({"anna"}))
+    assert offers(office.tell(AppealWaiting(view=view))) == [(2, "anna")]
+
+
 def test_held_by_an_agent_who_is_known_only_later(office: Office):
     """What the registry says an agent holds uses their capacity, in whatever order the two are told."""
     view = make_view(1, state=AppealState.ASSIGNED, agent_id="anna", queue="housing", rule_set=office.state.rules.hash)

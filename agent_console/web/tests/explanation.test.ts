@@ -2,12 +2,12 @@ import { expect, test } from 'vitest'
 import { explain } from '../src/console/explanation'
 
 test('a placement names the rule, the queue and the priority', () => {
-  const explained = explain({ kind: 'place', rule: 'everything else', queue: 'triage', priority: 30 })
+  const [explained] = explain({ kind: 'place', rule: 'everything else', queue: 'triage', priority: 30 })
   expect(explained).toMatchObject({ key: 'place', named: { rule: 'everything else', queue: 'triage', priority: 30 } })
 })
 
 test('an offer names who was chosen, among whom, and what decided', () => {
-  const explained = explain({
+  const [explained] = explain({
     kind: 'offer',
     direction: 'agent_for_appeal',
     chosen: 'anna',
@@ -25,12 +25,17 @@ test('an offer names who was chosen, among whom, and what decided', () => {
 })
 
 test('the candidates of a freed agent are appeals, and not shown as people', () => {
-  const explained = explain({ kind: 'offer', direction: 'appeal_for_agent', chosen: 'anna', candidates: [{ appeal: 'x' }], waiting_here: 7 })
+  const [explained] = explain({ kind: 'offer', direction: 'appeal_for_agent', chosen: 'anna', candidates: [{ appeal: 'x' }], waiting_here: 7 })
   expect(explained).toMatchObject({ key: 'offer_to_freed', candidates: [], named: { waiting: 7 } })
 })
 
 test('a record of an unknown kind or shape is left to the whole record', () => {
-  expect(explain({ kind: 'merge' })).toBeNull()
-  expect(explain({})).toBeNull()
-  expect(explain({ kind: 'offer', candidates: 'none', requires: null })).toMatchObject({ key: 'offer', candidates: [] })
+  expect(explain({ kind: 'merge' })).toEqual([])
+  expect(explain({})).toEqual([])
+  expect(explain({ kind: 'offer', candidates: 'none', requires: null })).toMatchObject([{ key: 'offer', candidates: [] }])
+})
+
+test('decisions that were recorded at once are explained one after the other', () => {
+  const record = { schema: 'okno.decision/1', decisions: [{ kind: 'place', rule: 'housing' }, { kind: 'offer', chosen: 'anna' }] }
+  expect(explain(record).map((one) => one.key)).toEqual(['place', 'offer'])
 })

@@ -60,6 +60,7 @@ export class Connection {
   private readonly waiting = new Map<string, Waiting>()
   private lastId: string | null = null
   private failures = 0
+  private requests = 0
   private retryTimer: ReturnType<typeof setTimeout> | undefined
   private quietTimer: ReturnType<typeof setTimeout> | undefined
   private state: ConnectionState = 'ended'
@@ -93,7 +94,7 @@ export class Connection {
     const socket = this.socket
     if (this.state !== 'online' || socket === null) return Promise.reject(new ConnectionLostError())
     return new Promise((resolve, reject) => {
-      const id = crypto.randomUUID()
+      const id = this.nextId()
       const timer = setTimeout(() => this.drop(socket), COMMAND_TIME)
       this.waiting.set(id, { resolve, reject, timer })
       socket.send(JSON.stringify({ ...command, request_id: id }))
@@ -105,7 +106,7 @@ export class Connection {
     const socket = this.openSocket()
     this.socket = socket
     socket.onopen = () => {
-      socket.send(JSON.stringify({ type: 'hello', request_id: crypto.randomUUID(), after_id: this.lastId }))
+      socket.send(JSON.stringify({ type: 'hello', request_id: this.nextId(), after_id: this.lastId }))
       this.watchSilence(socket)
     }
     socket.onmessage = (event: MessageEvent<string>) => this.receive(socket, event.data)
@@ -168,7 +169,7 @@ export class Connection {
     const patience = this.state === 'online' ? QUIET : ANSWER_TIME
     this.quietTimer = setTimeout(() => {
       if (this.state !== 'online') return this.drop(socket)
-      socket.send(JSON.stringify({ type: 'ping', request_id: crypto.randomUUID() }))
+      socket.send(JSON.stringify({ type: 'ping', request_id: this.nextId() }))
       this.quietTimer = setTimeout(() => this.drop(socket), ANSWER_TIME)
     }, patience)
   }
@@ -236,6 +237,12 @@ export class Connection {
       entry.reject(new ConnectionLostError())
     }
     this.waiting.clear()
+  }
+
+  /** Unique on this page, which is all that a request id has to be (crypto.randomUUID is missing on plain http). */
+  private nextId(): string {
+    this.requests += 1
+    return String(this.requests)
   }
 
   private enter(state: ConnectionState, retryAt: number | null = null): void {

@@ -16,12 +16,13 @@ export interface Unconfirmed {
 }
 
 const KEY = 'okno.drafts'
+const OWNER_KEY = 'okno.drafts.owner'
 
 const emptyDraft = (): Draft => ({ text: '', uploads: [], unconfirmed: null })
 
 export const useDrafts = defineStore('drafts', () => {
   const drafts = reactive<Record<string, Draft>>(stored())
-  watch(drafts, (changed) => keep(changed))
+  watch(drafts, (changed) => keep(KEY, JSON.stringify(changed)))
 
   function draftOf(appealId: string): Draft {
     return (drafts[appealId] ??= emptyDraft())
@@ -36,26 +37,40 @@ export const useDrafts = defineStore('drafts', () => {
     return draft !== undefined && (draft.text.trim() !== '' || draft.uploads.length > 0)
   }
 
-  /** Forget all of them: another person may sit here next. */
+  /** Forget all of them. */
   function clearAll(): void {
     for (const appealId of Object.keys(drafts)) delete drafts[appealId]
   }
 
-  return { draftOf, clear, hasDraft, clearAll }
+  /** The drafts are this agent's from now on; those of whoever sat here before are forgotten. */
+  function own(agentId: string): void {
+    if (read(OWNER_KEY) !== agentId) clearAll()
+    keep(OWNER_KEY, agentId)
+  }
+
+  return { draftOf, clear, hasDraft, clearAll, own }
 })
 
 function stored(): Record<string, Draft> {
   try {
-    return JSON.parse(sessionStorage.getItem(KEY) ?? '{}') as Record<string, Draft>
+    return JSON.parse(read(KEY) ?? '{}') as Record<string, Draft>
   } catch {
-    return {}
+    return {} // not ours, or written by another version
   }
 }
 
-function keep(drafts: Record<string, Draft>): void {
+function read(key: string): string | null {
   try {
-    sessionStorage.setItem(KEY, JSON.stringify(drafts))
+    return sessionStorage.getItem(key)
   } catch {
-    // full or forbidden: the draft lives as long as the page
+    return null // forbidden: the drafts live as long as the page
+  }
+}
+
+function keep(key: string, value: string): void {
+  try {
+    sessionStorage.setItem(key, value)
+  } catch {
+    // full or forbidden: as above
   }
 }

@@ -29,8 +29,13 @@ function candidatesOf(record: JsonRecord): Explanation['candidates'] {
   }))
 }
 
-/** The explanation of a record, or null for a kind we do not know. */
-export function explain(record: JsonRecord): Explanation | null {
+/** The explanations of what was recorded at once, in its order; kinds that we do not know are left out. */
+export function explain(record: JsonRecord): Explanation[] {
+  const decisions = Array.isArray(record.decisions) ? (record.decisions as JsonRecord[]) : [record]
+  return decisions.map(explainOne).filter((explanation) => explanation !== null)
+}
+
+function explainOne(record: JsonRecord): Explanation | null {
   const candidates = candidatesOf(record)
   const common = {
     decidedBy: text(record.decided_by) || null,

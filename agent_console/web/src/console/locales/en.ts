@@ -43,7 +43,7 @@ const en: typeof ru = {
   appeals: {
     heading: 'In hand',
     none_available: 'No appeals yet. New ones will appear here.',
-    none_offline: 'You are not receiving appeals. Change your status to start.',
+    none_offline: 'You are not being offered new appeals.',
     go_available: 'Start receiving appeals',
     draft: 'Draft',
     recent: 'Recent',

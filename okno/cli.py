@@ -3,7 +3,6 @@
 import os
 import sys
 
-import click
 import typer
 
 from appeals.errors import ConfigurationError, OknoError
@@ -42,12 +41,7 @@ EXIT_ERROR, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 1, 2, 130
 def main() -> None:
     """Run the command line. Errors are one clear line on standard error, never a stack trace."""
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `okno appeals export | head`

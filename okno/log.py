@@ -21,9 +21,14 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     ending: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,  # the rich one shows variables: citizens' words
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *ending],

@@ -39,8 +39,8 @@ def print_json(value: object) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table for people. Cells are text: what citizens wrote is never read as markup."""
     table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns, start=1):
+        table.add_column(column, overflow="fold", no_wrap=number < len(columns))
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     Console().print(table)
@@ -50,7 +50,7 @@ def print_lines(*lines: str) -> None:
     """Print plain lines for people."""
     console = Console(highlight=False)
     for line in lines:
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
 
 
 def progress(line: str) -> None:

@@ -32,6 +32,7 @@ ENDLESS_UNITS = 1_000_000_000
 START_TIMEOUT_S = 120.0
 ROUTED_TIMEOUT_S = 300.0
 POLL_S = 0.05
+TELL_EVERY = 1_000  # messages
 
 Progress = Callable[[str], None]
 
@@ -161,7 +162,7 @@ async def _addresses(log: Path) -> tuple[str, int]:
     async with asyncio.timeout(START_TIMEOUT_S):
         while True:
             smtp = url = ""
-            for line in log.read_bytes().splitlines():
+            for line in log.read_bytes().splitlines():  # noqa: ASYNC240 - a local file of some lines
                 entry = orjson.loads(line) if line.startswith(b"{") else {}
                 if entry.get("event") == "connector.started" and entry.get("connector") == "email":
                     smtp = entry["addresses"][0]
@@ -206,7 +207,7 @@ async def _until_seen(seen: dict[str, float], count: int, tag: str, progress: Pr
             times = [at for subject, at in seen.items() if subject.startswith(f"{tag}-")]
             if len(times) >= count:
                 return max(times)
-            if len(times) - last >= 1_000:
+            if len(times) - last >= TELL_EVERY:
                 last = len(times)
                 progress(f"  on the agent's websocket: {last} of {count}")
             await asyncio.sleep(POLL_S)

@@ -7,6 +7,7 @@ import typer
 from okno.benchmark.ingest import bench_ingest
 from okno.commands.common import Json, run
 from okno.output import print_json, print_lines, progress
+from router.benchmark import run_route_benchmark
 
 app = typer.Typer(help="Figures measured in one run, beside the limit measured in the same run.", no_args_is_help=True)
 
@@ -30,3 +31,22 @@ def ingest(
         f"on the screen    {result.end_to_end_per_s:8,.0f} messages/s  ratio {result.end_to_end_ratio:.2f}",
         f"250 to websocket at {result.paced_per_s:.0f}/s: p50 {result.p50_ms:.0f} ms, p99 {result.p99_ms:.0f} ms",
     )
+
+
+@app.command("route")
+def route(
+    *,
+    agents: Annotated[int, typer.Option(min=1)] = 1_000,
+    skills: Annotated[int, typer.Option(min=1)] = 50,
+    waiting: Annotated[int, typer.Option(min=100, help="Appeals that wait while it is measured.")] = 10_000,
+    as_json: Json = False,
+) -> None:
+    """Measure decisions a second on the matching core, records included, and how that changes with the load."""
+    progress(
+        f"{agents} agents, {skills} skills; {waiting // 10}, {waiting} and {waiting * 10} waiting, one after another"
+    )
+    result = run_route_benchmark(agents=agents, skills=skills, waiting=waiting)
+    if as_json:
+        print_json(result)
+        return
+    print_lines(*(f"{name:28} {value:>14,.3f}" for name, value in result.items()))

@@ -1,8 +1,42 @@
 """`okno explain`: why an appeal went where it did."""
 
+from typing import Annotated, Literal
+
 import typer
+
+from okno.bootstrap import opened_registry
+from okno.commands.common import ConfigFile, DataDir, Json, load, run
+from okno.output import print_json, print_lines
+from router.explain import Explanation
+from router.explain import explain as explain_decisions
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the top level."""
-    del app
+    app.command("explain")(explain)
+
+
+def explain(
+    number: Annotated[str, typer.Argument(help="The appeal's number.")],
+    *,
+    language: Annotated[str | None, typer.Option(help="ru or en; else the office's.")] = None,
+    as_json: Json = False,
+    config: ConfigFile = None,
+    data: DataDir = None,
+) -> None:
+    """Tell why an appeal went where it did: rule, candidates, exclusions, scores, each computed again."""
+    settings = load(config, data).settings
+    words: Literal["ru", "en"] = "en" if (language or settings.office.language) == "en" else "ru"
+
+    async def main() -> Explanation:
+        async with opened_registry(settings) as registry:
+            appeal = await registry.appeal_by_number(number)
+            return explain_decisions(appeal, await registry.decisions(appeal.id), words)
+
+    explanation = run(main())
+    if as_json:
+        print_json(explanation.to_json())
+    elif not explanation.decisions:
+        print_lines(f"{explanation.number}: the router has not decided anything about it yet")
+    else:
+        print_lines(explanation.text().rstrip())

@@ -37,7 +37,7 @@ class Recorder:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database of each kind; "" is SQLite in the data folder."""
+    """Return the URL of an empty database of each kind; "" is SQLite in the data folder."""
     return "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 

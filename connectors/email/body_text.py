@@ -1,12 +1,12 @@
 """The full text of a mail: decoded, from plain text or HTML, format=flowed joined."""
 
 import re
+from html import unescape
 
 import structlog
 from inscriptis import get_text  # type: ignore[import-untyped]
 from inscriptis.css_profiles import CSS_PROFILES  # type: ignore[import-untyped]
 from inscriptis.model.config import ParserConfig  # type: ignore[import-untyped]
-from selectolax.lexbor import LexborHTMLParser
 
 from connectors.email.charsets import clean_block, decode_text, html_charset
 from connectors.email.mime import MimePart
@@ -15,6 +15,11 @@ logger = structlog.get_logger(__name__)
 
 MAX_TEXT_BYTES = 1024 * 1024  # of one text part that is read: a long book; the rest is in the original, which is kept
 MAX_LAYOUT_HTML_CHARS = 200_000  # larger documents are read without layout: it would hold the thread for seconds
+MAX_LAYOUT_TAGS = 5_000  # every HTML parser we know takes time by the square of the nesting depth
+# Larger documents are stripped by pattern: no layout, but linear time.
+_UNSEEN = re.compile(r"<(script|style|head|template|noscript)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_BLOCK = re.compile(r"<(?:br|/?p|/?div|/?tr|/?li|/?h[1-6]|/?table)\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
 _BLANK_LINES = re.compile(r"\n[ \t\u00a0]*\n(?:[ \t\u00a0]*\n)+")
 
 
@@ -42,14 +47,20 @@ def html_text(html: str) -> str:
     """Return an HTML document as plain text; lists and tables keep their layout. Scripts and styles are left out."""
     if not html.strip():
         return ""
-    if len(html) <= MAX_LAYOUT_HTML_CHARS:
-        try:
-            return _squeeze(get_text(html, ParserConfig(css=CSS_PROFILES["relaxed"])))
-        except (RecursionError, ValueError, AttributeError, TypeError, IndexError, AssertionError) as error:
-            logger.info("email.html_layout_failed", error=type(error).__name__)
-    tree = LexborHTMLParser(html)
-    tree.strip_tags(["script", "style", "head", "template", "noscript"])
-    return _squeeze(tree.text(separator="\n"))
+    plain = _squeeze(unescape(_TAG.sub("", _BLOCK.sub("\n", _UNSEEN.sub("", html)))))
+    if len(html) > MAX_LAYOUT_HTML_CHARS or html.count("<") > MAX_LAYOUT_TAGS:
+        return plain
+    try:
+        laid_out = _squeeze(get_text(html, ParserConfig(css=CSS_PROFILES["relaxed"])))
+    except (RecursionError, ValueError, AttributeError, TypeError, IndexError, AssertionError) as error:
+        logger.info("email.html_layout_failed", error=type(error).__name__)
+        return plain
+    # libxml2 drops what is nested deeper than 256 levels, without a word.
+    return laid_out if 2 * _weight(laid_out) >= _weight(plain) else plain
+
+
+def _weight(text: str) -> int:
+    return sum(len(word) for word in text.split())
 
 
 def _squeeze(text: str) -> str:

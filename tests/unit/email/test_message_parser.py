@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appeals.errors import DecodeError
 from connectors.email.body_text import html_text, unflow
 from connectors.email.message_parser import ParsedMail, parse_mail
 
@@ -116,6 +117,34 @@ def test_html_is_total(html: str):
     text = html_text(html)
     assert "\x00" not in text
     text.encode("utf-8", "strict")
+
+
+@pytest.mark.parametrize("tags", [300, 4000, 100_000])
+def test_deeply_nested_html_loses_no_text(tags: int):
+    """What a parser would drop for its depth is still read."""
+    assert html_text("<div>" * tags + "Нет воды") == "Нет воды"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"X: y\r\n" * 60_000,
+        b"To: a@b.ru,\r\n " + b" c@d.ru,\r\n" * 40_000,
+        b"\r\n".join([b"Content-Type: multipart/mixed; boundary=b", b"", *[b"--b\r\n"] * 20_000]),
+    ],
+    ids=["fields", "folded", "boundaries"],
+)
+def test_mails_beyond_reason_are_refused_at_once(raw: bytes):
+    """A header of megabytes or tens of thousands of parts is a DecodeError before any parser sees it."""
+    with pytest.raises(DecodeError):
+        parse_mail(raw)
+
+
+def test_very_long_text_is_cut_at_a_line():
+    """More than a megabyte of text is cut at a line's end; the original is kept elsewhere."""
+    mail = parse_mail(b"Subject: x\r\n\r\n" + "строка текста\r\n".encode() * 100_000)
+    assert 400_000 < len(mail.text) <= 1024 * 1024
+    assert mail.text.endswith("строка текста")
 
 
 def test_format_flowed():

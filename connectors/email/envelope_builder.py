@@ -20,7 +20,7 @@ from appeals.registration import Contents
 from connectors.email.charsets import clean_line
 from connectors.email.headers import MailAddress, normalise_address
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.message_parser import ParsedMail
+from connectors.email.message_parser import MailFile, ParsedMail
 
 MAIL_MEDIA_TYPE = "message/rfc822"
 
@@ -70,20 +70,6 @@ def build_envelope(
     """Return the appeal envelope of `mail` and its contents: the raw mail and each attachment by SHA-256."""
     raw_ref = BlobRef.of(raw, MAIL_MEDIA_TYPE)
     contents: dict[str, bytes] = {raw_ref.sha256: raw}
-    attachments: list[Attachment] = []
-    for item in mail.files:
-        sha256 = hashlib.sha256(item.content).hexdigest()
-        contents[sha256] = item.content
-        attachments.append(
-            Attachment(
-                name=item.name,
-                declared_media_type=item.declared_media_type,
-                detected_media_type=item.detected_media_type,
-                sha256=sha256,
-                size_bytes=len(item.content),
-                inline=item.inline,
-            ),
-        )
     sender = _sender(mail, smtp)
     envelope = AppealEnvelope(
         channel=Channel.EMAIL,
@@ -98,7 +84,7 @@ def build_envelope(
         text=mail.text,
         clean_text=mail.clean_text,
         language=mail.language,
-        attachments=tuple(attachments),
+        attachments=tuple([_attachment(item, contents) for item in mail.files]),
         threading=ThreadReferences(
             reply_token=_reply_token(mail, smtp, mailboxes=mailboxes),
             message_id=mail.message_id,
@@ -109,6 +95,20 @@ def build_envelope(
         raw=raw_ref,
     )
     return envelope, contents
+
+
+def _attachment(item: MailFile, contents: dict[str, bytes]) -> Attachment:
+    """Return the record of a file, and put its bytes to the contents."""
+    sha256 = hashlib.sha256(item.content).hexdigest()
+    contents[sha256] = item.content
+    return Attachment(
+        name=item.name,
+        declared_media_type=item.declared_media_type,
+        detected_media_type=item.detected_media_type,
+        sha256=sha256,
+        size_bytes=len(item.content),
+        inline=item.inline,
+    )
 
 
 def _contact_point(address: MailAddress) -> ContactPoint:

@@ -13,7 +13,7 @@ from appeals.offer import OfferState
 from appeals.routing import RoutingView
 from router import event as events
 from router.decision import Decision, LapseOffer, PlaceAppeal, SetStatus
-from router.matching import advance_steps, feed_agent, file_appeal, reopen_to_refusers
+from router.matching import advance_steps, feed_agent, feed_held_back, file_appeal, reopen_to_refusers, score_key
 from router.policy import instant_us
 from router.pool import AgentSlot, AppealSlot
 from router.record import lapse_record, placement_record
@@ -31,6 +31,7 @@ def handle(state: RouterState, event: events.Event, now_us: int) -> list[Decisio
     state.now_us = max(state.now_us, now_us)
     decisions: list[Decision] = []
     _HANDLERS[type(event)](state, event, decisions)
+    feed_held_back(state, decisions)
     state.settle()
     return decisions
 
@@ -145,7 +146,7 @@ def _rules_changed(state: RouterState, event: events.RulesChanged, decisions: li
     waiting = [slot for slot in state.appeals.values() if slot.phase == "waiting"]
     for slot in waiting:
         state.unfile(slot)
-    for slot in sorted(waiting, key=lambda slot: (_key(state, slot), slot.order)):
+    for slot in sorted(waiting, key=lambda slot: (score_key(state, slot), slot.order)):
         _place_and_file(state, slot, decisions)
 
 
@@ -299,8 +300,6 @@ def _place_and_file(state: RouterState, slot: AppealSlot, decisions: list[Decisi
                 record=placement_record(state, slot, trace, rules=state.rules),
             )
         )
-    slot.weight = state.rules.weight(slot.view.appeal.channel)
-    slot.key_us = _key(state, slot)
     language = slot.view.appeal.language.split("-")[0].lower()
     slot.language = language if language not in {"", "und"} else None
     file_appeal(state, slot, decisions)
@@ -314,11 +313,6 @@ def _find_rule(state: RouterState, slot: AppealSlot) -> None:
     rules = state.rule_sets.get(appeal.rule_set)
     if rules is not None:
         slot.rule, slot.rules, slot.priority = rules.rule_for(slot.view, state.clock), rules, appeal.priority
-
-
-def _key(state: RouterState, slot: AppealSlot) -> int:
-    """Return what orders waiting appeals, lowest first: score(now) is (now - key) / point, whatever `now` is."""
-    return slot.since_us - slot.priority * state.rules.priority_point_us
 
 
 def _delay(state: RouterState, agent: AgentSlot, delay_us: int, *, cause: str) -> None:

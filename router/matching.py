@@ -15,9 +15,16 @@ Head = tuple[int, int, int, AppealSlot, Pool]  # key, registration order, number
 def file_appeal(state: RouterState, slot: AppealSlot, decisions: list[Decision]) -> None:
     """Put a waiting appeal into the lanes of all steps it has come to, and offer it if anyone is free."""
     slot.phase = "waiting"
+    slot.weight = state.rules.weight(slot.view.appeal.channel)
+    slot.key_us = score_key(state, slot)
     slot.step = -1
     slot.open_to_refusers = False
     advance_steps(state, slot, decisions)
+
+
+def score_key(state: RouterState, slot: AppealSlot) -> int:
+    """Return what orders waiting appeals, lowest first: score(now) is (now - key) / point, whatever `now` is."""
+    return slot.since_us - slot.priority * state.rules.priority_point_us
 
 
 def advance_steps(state: RouterState, slot: AppealSlot, decisions: list[Decision]) -> None:
@@ -48,6 +55,7 @@ def reopen_to_refusers(state: RouterState, slot: AppealSlot, decisions: list[Dec
     if left and not slot.open_to_refusers:
         slot.open_to_refusers = True
         _match(state, slot, decisions)
+    state.heavy_left |= slot.open_to_refusers and not left  # nobody keeps room for what they are not asked for
     slot.open_to_refusers = left
 
 
@@ -59,9 +67,40 @@ def feed_agent(state: RouterState, agent: AgentSlot, decisions: list[Decision]) 
             return
         heads.sort()
         best, pool = heads[0][3], heads[0][4]
+        if keeps_room(state, agent, best):
+            return
         named = list(dict.fromkeys(head[3] for head in heads[: 2 * RECORDED]))[:RECORDED]
         choice = appeal_choice(state, named, agent, waiting=waiting)
         _offer(state, best, pool, agent=agent, choice=choice, decisions=decisions)
+
+
+def keeps_room(state: RouterState, agent: AgentSlot, slot: AppealSlot) -> bool:
+    """Tell whether the agent takes nothing as light as `slot`, because a heavier appeal is before it in the queue.
+
+    Otherwise every unit that gets free would go to a light appeal, and heavy ones would starve (P8). A light one may
+    overtake by at most one priority point.
+    """
+    spare, before_us = agent.spare, slot.key_us - state.rules.priority_point_us
+    for seat in agent.seats:
+        pool = seat.pool
+        if not pool.waiting or not spare < pool.weight <= agent.agent.capacity_units or pool.top() >= before_us:
+            continue
+        for lane in pool.lanes.values():
+            if lane.size and lane.channel in agent.agent.channels:
+                first = lane.first_for(agent.agent.id)
+                if first is not None and first.key_us < before_us:
+                    state.held_back[agent.agent.id] = agent
+                    return True
+    return False
+
+
+def feed_held_back(state: RouterState, decisions: list[Decision]) -> None:
+    """Feed those who kept room for a heavier appeal that no longer waits."""
+    while state.heavy_left:
+        state.heavy_left = False
+        held_back, state.held_back = state.held_back, {}
+        for agent_id in sorted(held_back):
+            feed_agent(state, held_back[agent_id], decisions)
 
 
 def _heads(agent: AgentSlot) -> tuple[list[Head], int]:
@@ -105,7 +144,9 @@ def _match(state: RouterState, slot: AppealSlot, decisions: list[Decision]) -> b
     refused = frozenset() if slot.open_to_refusers else slot.refused
 
     def accepts(agent: AgentSlot) -> bool:
-        return agent.agent.id not in refused and channel in agent.agent.channels
+        if agent.agent.id in refused or channel not in agent.agent.channels:
+            return False
+        return not keeps_room(state, agent, slot)
 
     for lane in slot.lanes:
         pool = lane.pool

@@ -52,6 +52,8 @@ class RouterState:
         self.pools: dict[Requirement, Pool] = {}
         self.timers: list[Timer] = []
         self._pools_by_skill: dict[str, list[Pool]] = {}
+        self.held_back: dict[str, AgentSlot] = {}  # keep room for a heavier appeal; see matching.keeps_room
+        self.heavy_left = False  # one that room may have been kept for no longer waits
         self._touched: dict[str, AgentSlot] = {}  # changed since their pools were brought up to date
 
     # ---- agents
@@ -121,6 +123,8 @@ class RouterState:
     def unfile(self, slot: AppealSlot) -> None:
         """Take an appeal out of all lanes."""
         slot.stamp += 1
+        if slot.lanes and slot.weight > 1:
+            self.heavy_left = True
         for lane in slot.lanes:
             lane.drop()
             lane.pool.refused.pop(slot.view.appeal.id, None)

@@ -77,6 +77,32 @@ def test_capacity_and_weights_hold(office: Office):
     assert office.state.agents["anna"].load == 3
 
 
+def test_heavy_appeals_do_not_starve(office: Office):
+    """A busy agent keeps room for a heavier appeal that is before the light ones by more than a priority point."""
+    office.join(make_agent("anna", capacity_units=2))
+    office.write(1)
+    office.write(2)
+    accept(office, 1)
+    accept(office, 2)
+    office.write(3, channel=Channel.TELEGRAM, priority=60)
+    office.write(4, priority=50)
+    office.tell(AppealGone(appeal_id=UUID(int=1)))
+    assert offers(office.later(seconds=10)) == []  # one unit is free, the telegram before needs two
+    assert offers(office.write(5, priority=50)) == []
+    office.tell(AppealGone(appeal_id=UUID(int=2)))
+    assert offers(office.later(seconds=10)) == [(3, "anna")]
+
+
+def test_room_is_no_longer_kept_when_the_heavy_one_is_gone(office: Office):
+    """As soon as the heavier appeal needs no room any more, the light ones get it."""
+    office.join(make_agent("anna", capacity_units=2))
+    office.write(1)
+    accept(office, 1)
+    office.write(3, channel=Channel.TELEGRAM, priority=60)
+    assert offers(office.write(4, priority=50)) == []
+    assert offers(office.tell(AppealGone(appeal_id=UUID(int=3)))) == [(4, "anna")]
+
+
 def test_nobody_without_skill_language_or_channel_is_asked(office: Office):
     """Skill level, language of the step and channel are conditions, not wishes."""
     office.join(make_agent("junior", skills={"housing": 1}))

@@ -318,7 +318,18 @@ class Office(RuleBasedStateMachine):
             return False
         if slot.agent.id in appeal.refused and self._others_left(appeal):
             return False
-        return self._fits(slot, appeal)
+        return self._fits(slot, appeal) and not self._keeps_room(slot, appeal)
+
+    def _keeps_room(self, slot: AgentSlot, appeal: AppealSlot) -> bool:
+        point_us = self.state.rules.priority_point_us
+        return any(
+            slot.spare < other.weight <= slot.agent.capacity_units
+            and other.phase == "waiting"
+            and other.key_us < appeal.key_us - point_us
+            and (slot.agent.id not in other.refused or other.open_to_refusers)
+            and self._fits(slot, other)
+            for other in self.state.appeals.values()
+        )
 
     def _others_left(self, appeal: AppealSlot) -> bool:
         if appeal.rule is None or appeal.step + 1 < len(appeal.rule.steps):

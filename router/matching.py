@@ -55,7 +55,8 @@ def reopen_to_refusers(state: RouterState, slot: AppealSlot, decisions: list[Dec
     if left and not slot.open_to_refusers:
         slot.open_to_refusers = True
         _match(state, slot, decisions)
-    state.heavy_left |= slot.open_to_refusers and not left  # nobody keeps room for what they are not asked for
+    if slot.open_to_refusers and not left:
+        state.let_go_of(slot)  # nobody keeps room for what they are not asked for
     slot.open_to_refusers = left
 
 
@@ -89,18 +90,17 @@ def keeps_room(state: RouterState, agent: AgentSlot, slot: AppealSlot) -> bool:
             if lane.size and lane.channel in agent.agent.channels:
                 first = lane.first_for(agent.agent.id)
                 if first is not None and first.key_us < before_us:
-                    state.held_back[agent.agent.id] = agent
+                    state.held_back.setdefault(first.view.appeal.id, {})[agent.agent.id] = agent
                     return True
     return False
 
 
 def feed_held_back(state: RouterState, decisions: list[Decision]) -> None:
     """Feed those who kept room for a heavier appeal that no longer waits."""
-    while state.heavy_left:
-        state.heavy_left = False
-        held_back, state.held_back = state.held_back, {}
-        for agent_id in sorted(held_back):
-            feed_agent(state, held_back[agent_id], decisions)
+    while state.let_go:
+        let_go, state.let_go = state.let_go, {}
+        for agent_id in sorted(let_go):
+            feed_agent(state, let_go[agent_id], decisions)
 
 
 def _heads(agent: AgentSlot) -> tuple[list[Head], int]:

@@ -52,8 +52,8 @@ class RouterState:
         self.pools: dict[Requirement, Pool] = {}
         self.timers: list[Timer] = []
         self._pools_by_skill: dict[str, list[Pool]] = {}
-        self.held_back: dict[str, AgentSlot] = {}  # keep room for a heavier appeal; see matching.keeps_room
-        self.heavy_left = False  # one that room may have been kept for no longer waits
+        self.held_back: dict[UUID, dict[str, AgentSlot]] = {}  # who keeps room for which heavy appeal
+        self.let_go: dict[str, AgentSlot] = {}  # kept room for one that no longer waits: look again what they can take
         self._touched: dict[str, AgentSlot] = {}  # changed since their pools were brought up to date
 
     # ---- agents
@@ -123,12 +123,16 @@ class RouterState:
     def unfile(self, slot: AppealSlot) -> None:
         """Take an appeal out of all lanes."""
         slot.stamp += 1
-        if slot.lanes and slot.weight > 1:
-            self.heavy_left = True
+        self.let_go_of(slot)
         for lane in slot.lanes:
             lane.drop()
             lane.pool.refused.pop(slot.view.appeal.id, None)
         slot.lanes = []
+
+    def let_go_of(self, slot: AppealSlot) -> None:
+        """Nobody needs to keep room for the appeal any more."""
+        if self.held_back:
+            self.let_go.update(self.held_back.pop(slot.view.appeal.id, {}))
 
     def free(self, slot: AppealSlot) -> AgentSlot | None:
         """Take an appeal off its holder, whose capacity it used; returns them."""

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,11 +14,7 @@ import structlog
 from agent_console.app import install
 from agent_console.deps import ConsoleDeps
 from appeals.errors import ConfigurationError
-from classifier.commands import model_path
-from classifier.process import ClassifierProcess
-from classifier.worker import ClassifyWorker
 from config.settings import ALL_ROLES, RoleName, Settings
-from config.taxonomy import load_taxonomy
 from connectors.base import Connector
 from connectors.delivery import DeliveryWorker
 from okno.bootstrap import (
@@ -29,6 +25,7 @@ from okno.bootstrap import (
     start_connectors,
     stop_connectors,
 )
+from okno.classification import ClassifierWorker
 from okno.data_folder import only_process, prepare_data_folder
 from okno.http_server import bind, client_address, make_app, public_url, serving
 from okno.operations import Check, Operations
@@ -104,21 +101,20 @@ class Daemon:
     async def _run_parts(self, parts: Parts, listening: socket.socket) -> None:
         connectors = build_connectors(parts) if self._roles & {"intake", "deliver"} else []
         receiving = connectors if "intake" in self._roles else []
-        async with AsyncExitStack() as stack:
-            workers = await self._make_workers(parts, connectors, stack)
-            async with self._supervised(workers):
-                app = make_app(route for connector in receiving for route in connector.routes())
-                operations = Operations(parts, receiving, extra=lambda: self._worker_checks(workers))
-                app.add_routes(operations.routes())
-                if "console" in self._roles:
-                    install(app, self._console_deps(parts))
-                async with serving(app, listening):
-                    await start_connectors(receiving)
-                    try:
-                        await self._receive(parts, receiving)
-                    finally:
-                        logger.info("daemon.stopping")
-                        await stop_connectors(receiving)
+        workers = self._make_workers(parts, connectors)
+        async with self._supervised(workers):
+            app = make_app(route for connector in receiving for route in connector.routes())
+            operations = Operations(parts, receiving, extra=lambda: self._worker_checks(workers))
+            app.add_routes(operations.routes())
+            if "console" in self._roles:
+                install(app, self._console_deps(parts))
+            async with serving(app, listening):
+                await start_connectors(receiving)
+                try:
+                    await self._receive(parts, receiving)
+                finally:
+                    logger.info("daemon.stopping")
+                    await stop_connectors(receiving)
         logger.info("daemon.stopped")
 
     async def _receive(self, parts: Parts, connectors: Sequence[Connector]) -> None:
@@ -147,32 +143,17 @@ class Daemon:
                         logger.error("daemon.worker_cancelled", worker=task.get_name())
                         task.cancel()
 
-    async def _make_workers(self, parts: Parts, connectors: Sequence[Connector], stack: AsyncExitStack) -> list[Worker]:
+    def _make_workers(self, parts: Parts, connectors: Sequence[Connector]) -> list[Worker]:
         workers: list[Worker] = [
             Sweeper(parts.registry, parts.queues, parts.outbox, settings=self._settings.queues, roles=self._roles)
         ]
         if "classify" in self._roles:
-            workers.append(await self._classify_worker(parts, stack))
+            workers.append(ClassifierWorker(parts, consumer=self._consumer, progress=self._progress))
         if "route" in self._roles:
             workers.append(make_leader(parts, holder=self._consumer))
         if "deliver" in self._roles:
             workers.append(self._delivery_loop(parts, connectors))
         return workers
-
-    async def _classify_worker(self, parts: Parts, stack: AsyncExitStack) -> Worker:
-        taxonomy = load_taxonomy(self._settings.classifier.taxonomy)
-        path = await asyncio.to_thread(model_path, self._settings, taxonomy=taxonomy, progress=self._progress)
-        process = await stack.enter_async_context(ClassifierProcess(path, priorities=taxonomy.priorities))
-        return ClassifyWorker(
-            parts.registry,
-            parts.lifecycle,
-            queues=parts.queues,
-            classifier=process,
-            taxonomy=taxonomy,
-            settings=self._settings.classifier,
-            queue_settings=self._settings.queues,
-            consumer=self._consumer,
-        )
 
     def _delivery_loop(self, parts: Parts, connectors: Sequence[Connector]) -> Worker:
         delivery = DeliveryWorker(
@@ -213,7 +194,7 @@ class Daemon:
 
     @staticmethod
     def _worker_checks(workers: Sequence[Worker]) -> list[Check]:
-        return [worker.check() for worker in workers if isinstance(worker, LeaderWorker)]
+        return [worker.check() for worker in workers if isinstance(worker, (ClassifierWorker, LeaderWorker))]
 
 
 async def run_until_signal(daemon: Daemon) -> None:

@@ -67,11 +67,11 @@ async def compose_answer(
 
 
 async def keep_answer(
-    transaction: Transaction, reply: Reply, contents: Mapping[str, bytes], *, inline_max_bytes: int, is_sqlite: bool
+    transaction: Transaction, reply: Reply, contents: Mapping[str, bytes], *, inline_max_bytes: int
 ) -> None:
     """Write the reply, its attachments, and the key by which the citizen's next message finds its appeal."""
     connection = transaction.connection
-    await keep_blobs(connection, [contents], inline_max_bytes=inline_max_bytes, is_sqlite=is_sqlite)
+    await keep_blobs(connection, [contents], inline_max_bytes=inline_max_bytes)
     await connection.execute(insert(tables.replies), reply_row(reply))
     key = {"key": outbound_key(reply.message_id), "appeal_id": reply.appeal_id}
     await connection.execute(insert(tables.thread_keys), key)

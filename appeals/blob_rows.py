@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appeals import tables
 from appeals.blobs import BlobStore
+from appeals.bulk_insert import insert_rows
 
 
 def insert_new(table: Table, *, is_sqlite: bool) -> Any:
@@ -26,7 +27,7 @@ async def store_large_blobs(store: BlobStore, contents: Mapping[str, bytes], *, 
 
 
 async def keep_blobs(
-    connection: AsyncConnection, groups: Iterable[Mapping[str, bytes]], *, inline_max_bytes: int, is_sqlite: bool
+    connection: AsyncConnection, groups: Iterable[Mapping[str, bytes]], *, inline_max_bytes: int
 ) -> None:
     """Write the rows of all blobs in `groups`, inside the caller's transaction."""
     rows = {
@@ -38,5 +39,4 @@ async def keep_blobs(
         for contents in groups
         for sha256, content in contents.items()
     }
-    if rows:
-        await connection.execute(insert_new(tables.blobs, is_sqlite=is_sqlite), list(rows.values()))
+    await insert_rows(connection, tables.blobs, list(rows.values()), ignore_known=True)

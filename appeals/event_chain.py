@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from appeals import tables
+from appeals.bulk_insert import insert_rows
 
 GENESIS_HASH = "0" * 64
 
@@ -79,7 +80,7 @@ class EventChain:
         """Write `events` behind the head; the position is taken over by `moved_to` once the commit has succeeded."""
         position = await self._position(connection, at=at)
         rows = [position.chain_up(event, at=at) for event in events]
-        await connection.execute(insert(tables.events), rows)
+        await insert_rows(connection, tables.events, rows)
         await connection.execute(
             update(tables.chains)
             .where(tables.chains.c.id == bindparam("chain_id"))

@@ -140,13 +140,12 @@ class Intake:
 
     async def _commit(self, group: Sequence[_Waiting]) -> tuple[list[Registration], Changes]:
         async with self._registry.transaction() as transaction:
-            writer = RegistrationGroup(transaction, self._policy, is_sqlite=self._registry.database.is_sqlite)
+            writer = RegistrationGroup(transaction, self._policy)
             registrations = await writer.register([waiting.envelope for waiting in group])
             await keep_blobs(
                 transaction.connection,
                 [waiting.contents for waiting in group],
                 inline_max_bytes=self._settings.inline_blob_max_bytes,
-                is_sqlite=self._registry.database.is_sqlite,
             )
         return registrations, writer.changes
 

@@ -173,7 +173,6 @@ class Lifecycle:
                 reply,
                 contents,
                 inline_max_bytes=self._inline_blob_max_bytes,
-                is_sqlite=self._registry.database.is_sqlite,
             )
             values: dict[str, Any] = {"state": AppealState.ANSWERED, "answered_at": transaction.now}
             if close:

@@ -36,9 +36,7 @@ async def hold(registry: Registry, item: QuarantineItem, content: bytes, *, inli
                     update(table).where(table.c.id == known).values(times=table.c.times + 1, reason=item.reason)
                 )
                 return known
-            await keep_blobs(
-                connection, [blobs], inline_max_bytes=inline_max_bytes, is_sqlite=registry.database.is_sqlite
-            )
+            await keep_blobs(connection, [blobs], inline_max_bytes=inline_max_bytes)
             entry_id = uuid7()
             row = {
                 "id": entry_id,

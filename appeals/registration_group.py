@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from uuid_utils.compat import uuid7
 
 from appeals import tables
 from appeals.acknowledgement import acknowledgement, guess_language
 from appeals.appeal import Appeal, AppealState, check_transition
 from appeals.appeal_rows import write_changed
-from appeals.blob_rows import insert_new
+from appeals.bulk_insert import insert_rows
 from appeals.deadlines import answer_deadline
 from appeals.envelope import AppealEnvelope, Channel, ContactPoint
 from appeals.event_chain import Event
@@ -26,6 +26,7 @@ from appeals.rows import contact_key, dedup_key, reply_row, to_appeal
 from appeals.threading import ThreadIndex, ThreadMatch, inbound_key, match_thread, outbound_key, referenced_ids
 
 SHORT_CHANNELS = frozenset({Channel.SMS})
+MAX_FIRST_WORDS_CHARS = 80
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,13 +41,12 @@ class _Draft:
 class RegistrationGroup:
     """One use: `register` once, inside `transaction`; then read `changes` after the commit."""
 
-    def __init__(self, transaction: Transaction, policy: IntakePolicy, *, is_sqlite: bool) -> None:
+    def __init__(self, transaction: Transaction, policy: IntakePolicy) -> None:
         self.changes = Changes()
         self._transaction = transaction
         self._connection = transaction.connection
         self._now = transaction.now
         self._policy = policy
-        self._is_sqlite = is_sqlite
         self._known: dict[str, Registration] = {}
         self._citizens: dict[str, UUID] = {}  # by contact key
         self._drafts: dict[UUID, _Draft] = {}
@@ -187,7 +187,7 @@ class RegistrationGroup:
             citizen_id=citizen_id,
             channel=envelope.channel,
             connector=envelope.connector,
-            subject=envelope.subject,
+            subject=envelope.subject or first_words(envelope.clean_text or envelope.text),
             language=envelope.language or "und",
             region=region,
             topic=None,
@@ -341,12 +341,8 @@ class RegistrationGroup:
             (tables.replies, self._rows["replies"]),
         )
         for table, rows in inserts:
-            if rows:
-                await self._connection.execute(insert(table), rows)
-        if self._rows["thread_keys"]:
-            await self._connection.execute(
-                insert_new(tables.thread_keys, is_sqlite=self._is_sqlite), self._rows["thread_keys"]
-            )
+            await insert_rows(self._connection, table, rows)
+        await insert_rows(self._connection, tables.thread_keys, self._rows["thread_keys"], ignore_known=True)
         joined = [draft for draft in changed if draft.base_version]
         if joined:
             await write_changed(self._connection, [(draft.appeal, draft.base_version) for draft in joined])
@@ -356,6 +352,12 @@ def answer_to(envelope: AppealEnvelope, sender: ContactPoint) -> ContactPoint:
     """Return where answers go: Reply-To if it is of the sender's kind (an address for answers), else the sender."""
     reply_to = envelope.reply_to
     return reply_to if reply_to is not None and reply_to.kind is sender.kind else sender
+
+
+def first_words(text: str) -> str:
+    """Return what stands for a subject where the channel has none: lists and offers need something to tell."""
+    words = " ".join(text[: 4 * MAX_FIRST_WORDS_CHARS].split())
+    return words if len(words) <= MAX_FIRST_WORDS_CHARS else words[: MAX_FIRST_WORDS_CHARS - 1].rstrip() + "…"
 
 
 def _appeal_row(draft: _Draft) -> dict[str, Any]:

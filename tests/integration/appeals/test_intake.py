@@ -66,9 +66,9 @@ async def test_messages_share_transactions(intake, message, registry):
 
 
 async def test_a_bad_message_fails_alone(intake, message, registry):
-    """What the database refuses (a subject of NULL) is refused alone; its neighbours in the group are kept."""
+    """What the database refuses (a connector of NULL) is refused alone; its neighbours in the group are kept."""
     bad, bad_contents = message("bad")
-    bad = bad.model_copy(update={"subject": None})
+    bad = bad.model_copy(update={"connector": None})
     results = await asyncio.gather(
         *(intake.register(*message(f"m{number}")) for number in range(3)),
         intake.register(bad, bad_contents),
@@ -268,3 +268,12 @@ def test_a_contact_point_needs_a_value():
     """An empty address is no address."""
     with pytest.raises(ValueError, match="at least 1"):
         ContactPoint(kind="email", value="")  # type: ignore[arg-type]
+
+
+async def test_a_message_without_a_subject_is_told_by_its_first_words(intake, message, registry):
+    """SMS and Telegram have no subject: lists and offers show how the text begins."""
+    long_text = "В  доме\nнет отопления " * 20
+    registration = await intake.register(*message("m1", subject="", text=long_text, clean_text=long_text))
+    subject = (await registry.appeal(registration.appeal_id)).subject
+    assert subject.startswith("В доме нет отопления")
+    assert len(subject) <= 80

@@ -57,11 +57,13 @@ def _offer_accepted(state: RouterState, event: events.OfferAccepted, decisions: 
             known.offer_id = None
             known.stamp += 1
             _forgive(state, holder)
+            feed_agent(state, holder, decisions)
             return
     slot, freed = _take_in(state, event.view)
     _hold(state, slot, event.view)
     if slot.holder is not None:
         _forgive(state, slot.holder)
+        feed_agent(state, slot.holder, decisions)
     _feed(state, freed, decisions)
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import locale
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -28,6 +29,7 @@ import redis
 
 START_TIMEOUT_S = 30.0  # a loaded machine; a healthy one needs 0.1 s for Redis, 1 s for PostgreSQL
 POLL_INTERVAL_S = 0.01
+FIXED_PORTS = range(15_000, 32_000)  # Linux takes 32768-60999 for outgoing connections, others 49152-65535
 REDIS_MIN_MAJOR = 7  # streams with XAUTOCLAIM's third reply
 
 
@@ -114,11 +116,16 @@ def _playwright_chromium() -> str | None:
 
 
 def free_port() -> int:
-    """Return a TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port on loopback that nobody listens on now.
+
+    It is below those that the system gives to outgoing connections: a client that knocks at one of these again and
+    again, while a killed server is away, is connected to itself one day, and the server cannot have its port back.
+    """
+    for port in random.SystemRandom().sample(FIXED_PORTS, k=100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no free port among {FIXED_PORTS}")
 
 
 def wait_until(condition: Callable[[], bool], *, what: str, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -144,8 +151,8 @@ os.execv(command[0], command)
 """
 
 
-class _ServerProcess:
-    """A server in the foreground, its output in `server.log` of its folder."""
+class ChildProcess:
+    """A program in the foreground, its output in `server.log` of its folder."""
 
     def __init__(self, folder: Path, *, user: str | None = None, death_signal: signal.Signals) -> None:
         self.folder = folder
@@ -159,14 +166,19 @@ class _ServerProcess:
         assert self._process is not None, "not started"
         return self._process.pid
 
-    def _spawn(self, command: list[str | Path]) -> None:
+    def _spawn(self, command: list[str | Path], *, start_new_session: bool = False) -> None:
         """Start `command`. It ends with us, even when the test run itself is killed: no servers are left over."""
         in_main_thread = threading.current_thread() is threading.main_thread()  # else it would end with that thread
         death_signal = int(self._death_signal) if in_main_thread else 0
         launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, self._user or "", str(death_signal)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*launcher, *command], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                [*launcher, *command],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=start_new_session,
             )
 
     def _wait_ready(self, answers: Callable[[], bool]) -> None:
@@ -199,7 +211,7 @@ def _as_user(user: str | None) -> dict[str, object]:
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
-class RedisServer(_ServerProcess):
+class RedisServer(ChildProcess):
     """A Redis or Valkey on loopback that keeps nothing on disk: a restarted one is empty."""
 
     def __init__(self, folder: Path, *, program: Path, options: Mapping[str, str] | None = None) -> None:
@@ -283,7 +295,7 @@ def running_redis(folder: Path) -> Iterator[RedisServer]:
         server.kill()
 
 
-class PostgresServer(_ServerProcess):
+class PostgresServer(ChildProcess):
     """A PostgreSQL on loopback, fsync off: it survives `kill`, as the machine does not go down with it."""
 
     def __init__(self, folder: Path, *, bin_dir: Path, user: str | None) -> None:

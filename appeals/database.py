@@ -55,6 +55,8 @@ def translated_errors() -> Iterator[None]:
     except DatabaseError as error:
         if error.connection_invalidated:
             raise TransientError("the registry's database closed the connection") from error
+        if type(error) is DatabaseError:  # SQLITE_NOTADB, SQLITE_CORRUPT; mistakes of ours are of its subclasses
+            raise TransientError("the registry's database is damaged: put it back from a backup") from error
         raise
 
 

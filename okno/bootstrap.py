@@ -76,6 +76,34 @@ async def opened_registry(settings: Settings) -> AsyncIterator[Registry]:
         await registry.close()
 
 
+def missing_file(settings: Settings) -> Path | None:
+    """Return the file of an SQLite registry that has not been made yet."""
+    url = registry_url(settings.registry.url, settings.data_dir)
+    path = Path(url.database or "")
+    return path if url.get_backend_name() == "sqlite" and not path.is_file() else None
+
+
+@asynccontextmanager
+async def existing_registry(settings: Settings) -> AsyncIterator[Registry]:
+    """Open a registry that is there and up to date: for commands that make neither files nor tables by looking.
+
+    Raises ConfigurationError if it is not there yet or if `okno run` has migrations to do.
+    """
+    if path := missing_file(settings):
+        raise ConfigurationError(
+            f"there is no registry {path} yet: `okno run` makes it; -c and --data tell where else to look"
+        )
+    registry = make_registry(settings)
+    try:
+        if missing := await registry.missing_migrations():
+            raise ConfigurationError(
+                f"the registry's tables are not up to date ({len(missing)} migrations): start `okno run`, it does them"
+            )
+        yield registry
+    finally:
+        await registry.close()
+
+
 @asynccontextmanager
 async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[Parts]:
     """Open everything that all roles share. On leaving, the intake finishes what is in hand before the stores close."""

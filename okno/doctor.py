@@ -2,14 +2,16 @@
 
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from appeals.errors import OknoError
 from config.settings import MIB, Settings
-from okno.bootstrap import CONNECTOR_GROUP, check_rooms, make_registry
+from okno.bootstrap import CONNECTOR_GROUP, check_rooms, make_registry, missing_file
 from okno.settings_check import check_settings
 from queues.factory import open_queues
 
@@ -63,8 +65,14 @@ def _look_at_rooms() -> Finding:
     return Finding(name="installation", ok=True, detail="all parts are ours")
 
 
+def _nearest_folder(path: Path) -> Path:
+    """Return the data folder, or where it will be made: looking makes nothing."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
 def _look_at_disk(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.data_dir).free
+    free = shutil.disk_usage(_nearest_folder(settings.data_dir)).free
     return Finding(
         name="disk",
         ok=free > LOW_DISK_BYTES,
@@ -74,15 +82,17 @@ def _look_at_disk(settings: Settings) -> Finding:
 
 
 def _look_at_fsync(settings: Settings) -> Finding:
-    path = settings.data_dir / "fsync.probe"
-    began = time.perf_counter()
-    with path.open("wb") as file:
-        for _ in range(FSYNC_PROBES):
-            file.write(b"x" * 4096)
-            file.flush()
-            os.fsync(file.fileno())
-    path.unlink()
-    took_ms = (time.perf_counter() - began) / FSYNC_PROBES * 1000
+    try:
+        with tempfile.TemporaryFile(dir=_nearest_folder(settings.data_dir)) as file:
+            began = time.perf_counter()
+            for _ in range(FSYNC_PROBES):
+                file.write(b"x" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+            took_ms = (time.perf_counter() - began) / FSYNC_PROBES * 1000
+    except OSError as error:
+        detail = f"{settings.data_dir} cannot be written ({error.strerror})"
+        return Finding(name="fsync", ok=False, detail=detail, advice="see data_dir, its owner and the disk's space")
     return Finding(
         name="fsync",
         ok=took_ms < SLOW_FSYNC_MS,
@@ -104,6 +114,8 @@ async def _look_at_queues(settings: Settings) -> str:
 async def _look_at_registry(settings: Settings, *, history: bool) -> list[Finding]:
     findings = []
     try:
+        if path := missing_file(settings):
+            return [Finding(name="registry", ok=True, detail=f"{path} is not there yet; `okno run` makes it")]
         registry = make_registry(settings)
     except OknoError as error:
         return [Finding(name="registry", ok=False, detail=str(error), advice="see registry.url")]

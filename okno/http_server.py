@@ -29,9 +29,18 @@ def bind(settings: HttpSettings) -> socket.socket:
 
 def public_url(settings: HttpSettings, listening: socket.socket) -> str:
     """Return how the outside reaches us, without a trailing slash."""
+    host, port = listening.getsockname()[:2]
+    return _url(settings, host, port)
+
+
+def configured_url(settings: HttpSettings) -> str:
+    """Return the same as far as the settings tell it: for commands beside the daemon, which may be on port 0."""
+    return _url(settings, settings.host, settings.port)
+
+
+def _url(settings: HttpSettings, host: str, port: int) -> str:
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    host, port = listening.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - recognised, not bound
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

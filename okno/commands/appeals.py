@@ -13,14 +13,14 @@ from appeals.appeal import Appeal, AppealState
 from appeals.conversation import Conversation
 from appeals.envelope import Channel
 from appeals.registry import Registry
-from okno.bootstrap import opened_registry
+from okno.bootstrap import existing_registry
 from okno.commands.common import ConfigFile, DataDir, Json, load, run
 from okno.output import print_json, print_lines, print_table, progress, to_json
 
 EXPORT_PAGE = 200
 PROGRESS_EVERY = 1_000  # appeals
 
-app = typer.Typer(help="Look at appeals, take them out.", no_args_is_help=True)
+app = typer.Typer(help="Look at appeals, take them out.", no_args_is_help=True, add_completion=False)
 
 
 class ExportFormat(StrEnum):
@@ -46,7 +46,7 @@ def list_appeals(
     settings = load(config, data).settings
 
     async def main() -> list[Appeal]:
-        async with opened_registry(settings) as registry:
+        async with existing_registry(settings) as registry:
             return await registry.list_appeals(
                 states=state or (), agent_id=agent, queue=queue, channel=channel, text=text, limit=limit
             )
@@ -69,7 +69,7 @@ def show(number: str, *, as_json: Json = False, config: ConfigFile = None, data:
     settings = load(config, data).settings
 
     async def main() -> Conversation:
-        async with opened_registry(settings) as registry:
+        async with existing_registry(settings) as registry:
             return await registry.conversation((await registry.appeal_by_number(number)).id)
 
     conversation = run(main())
@@ -117,7 +117,7 @@ def export(
     async def main() -> int:
         count = 0
         with out.open("w", encoding="utf-8") if out else _Stdout() as file:
-            async with opened_registry(settings) as registry:
+            async with existing_registry(settings) as registry:
                 async for conversation in _conversations(registry, state or []):
                     file.write(to_json(conversation) + "\n")
                     count += 1

@@ -9,7 +9,11 @@ from okno.commands.common import Json, run
 from okno.output import print_json, print_lines, progress
 from router.benchmark import run_route_benchmark
 
-app = typer.Typer(help="Figures measured in one run, beside the limit measured in the same run.", no_args_is_help=True)
+app = typer.Typer(
+    help="Figures measured in one run, beside the limit measured in the same run.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.command("ingest")

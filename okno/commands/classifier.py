@@ -11,7 +11,7 @@ from okno.output import print_json, print_lines, print_table, progress
 
 MAX_CONFUSIONS_SHOWN = 10
 
-app = typer.Typer(help="Train, measure and try the topic model.", no_args_is_help=True)
+app = typer.Typer(help="Train, measure and try the topic model.", no_args_is_help=True, add_completion=False)
 
 ModelFile = Annotated[Path | None, typer.Option(help="Model file; else the one `okno run` uses.", show_default=False)]
 

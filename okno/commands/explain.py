@@ -4,18 +4,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from okno.bootstrap import opened_registry
+from okno.bootstrap import existing_registry
 from okno.commands.common import ConfigFile, DataDir, Json, load, run
 from okno.output import print_json, print_lines
 from router.explain import Explanation
 from router.explain import explain as explain_decisions
 
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the top level."""
-    app.command("explain")(explain)
+app = typer.Typer(add_completion=False)
 
 
+@app.command("explain")
 def explain(
     number: Annotated[str, typer.Argument(help="The appeal's number.")],
     *,
@@ -29,7 +27,7 @@ def explain(
     words: Literal["ru", "en"] = "en" if (language or settings.office.language) == "en" else "ru"
 
     async def main() -> Explanation:
-        async with opened_registry(settings) as registry:
+        async with existing_registry(settings) as registry:
             appeal = await registry.appeal_by_number(number)
             return explain_decisions(appeal, await registry.decisions(appeal.id), words)
 

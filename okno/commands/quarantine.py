@@ -1,6 +1,7 @@
 """`okno quarantine`: what could not be processed, with its bytes."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
@@ -10,13 +11,23 @@ from appeals.conversation import QuarantineEntry
 from appeals.errors import ConfigurationError, PermanentError
 from appeals.quarantine import DROPPED, HELD, RETRIED, settle
 from appeals.registration import Registration
-from okno.bootstrap import build_connectors, opened_parts, opened_registry
+from okno.bootstrap import build_connectors, existing_registry, opened_parts
 from okno.commands.common import ConfigFile, DataDir, Json, load, run
+from okno.http_server import configured_url
 from okno.output import print_json, print_lines, print_table
 
 PREVIEW_BYTES = 2_000
 
-app = typer.Typer(help="What could not be processed, with its bytes.", no_args_is_help=True)
+app = typer.Typer(help="What could not be processed, with its bytes.", no_args_is_help=True, add_completion=False)
+
+
+class EntryState(StrEnum):
+    """What has become of an entry."""
+
+    HELD = HELD
+    RETRIED = RETRIED
+    DROPPED = DROPPED
+
 
 EntryId = Annotated[str, typer.Argument(help="The entry's id, see `okno quarantine list`.")]
 
@@ -24,7 +35,7 @@ EntryId = Annotated[str, typer.Argument(help="The entry's id, see `okno quaranti
 @app.command("list")
 def list_entries(
     *,
-    state: Annotated[str, typer.Option(help="held, retried or dropped.")] = HELD,
+    state: Annotated[EntryState, typer.Option(help="What has become of them.")] = EntryState.HELD,
     limit: Annotated[int, typer.Option(min=1)] = 100,
     as_json: Json = False,
     config: ConfigFile = None,
@@ -34,15 +45,17 @@ def list_entries(
     settings = load(config, data).settings
 
     async def main() -> list[QuarantineEntry]:
-        async with opened_registry(settings) as registry:
-            return await registry.quarantined(state, limit=limit)
+        async with existing_registry(settings) as registry:
+            return await registry.quarantined(state.value, limit=limit)
 
     entries = run(main())
     if as_json:
         print_json(entries)
         return
     rows = [(item.id, item.at, item.connector, item.stage, item.times, item.reason) for item in entries]
-    print_table(f"Quarantine: {len(entries)} {state}", ("id", "at", "connector", "stage", "times", "reason"), rows)
+    print_table(
+        f"Quarantine: {len(entries)} {state.value}", ("id", "at", "connector", "stage", "times", "reason"), rows
+    )
 
 
 @app.command("show")
@@ -58,13 +71,14 @@ def show(
     settings = load(config, data).settings
 
     async def main() -> tuple[QuarantineEntry, bytes]:
-        async with opened_registry(settings) as registry:
+        async with existing_registry(settings) as registry:
             entry = await registry.quarantine_entry(_parse_id(entry_id))
             return entry, await registry.read_blob(entry.sha256)
 
     entry, content = run(main())
     if raw:
         sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
         return
     if as_json:
         print_json(entry)
@@ -85,10 +99,11 @@ def retry(entry_id: EntryId, *, as_json: Json = False, config: ConfigFile = None
     settings = load(config, data, queues={"url": "memory://"}).settings
 
     async def main() -> Registration:
-        async with opened_parts(settings, public_url=settings.http.public_url) as parts:
-            entry = await parts.registry.quarantine_entry(_parse_id(entry_id))
-            if entry.state != HELD:
-                raise ConfigurationError(f"entry {entry.id} is {entry.state} already")
+        async with existing_registry(settings) as registry:
+            entry = await registry.quarantine_entry(_parse_id(entry_id))
+        if entry.state != HELD:
+            raise ConfigurationError(f"entry {entry.id} is {entry.state} already")
+        async with opened_parts(settings, public_url=configured_url(settings.http)) as parts:
             content = await parts.registry.read_blob(entry.sha256)
             connectors = {connector.name: connector for connector in build_connectors(parts)}
             if entry.connector not in connectors:
@@ -113,18 +128,20 @@ def drop(
     entry_id: EntryId,
     *,
     reason: Annotated[str, typer.Option(help="Why it may be dropped; goes into the history.")],
+    as_json: Json = False,
     config: ConfigFile = None,
     data: DataDir = None,
 ) -> None:
     """Put an entry aside for good. Its bytes stay."""
     settings = load(config, data).settings
 
-    async def main() -> None:
-        async with opened_registry(settings) as registry:
+    async def main() -> QuarantineEntry:
+        async with existing_registry(settings) as registry:
             await settle(registry, _parse_id(entry_id), state=DROPPED, actor="okno", note=reason)
+            return await registry.quarantine_entry(_parse_id(entry_id))
 
-    run(main())
-    print_lines("dropped")
+    entry = run(main())
+    print_json(entry) if as_json else print_lines("dropped")
 
 
 def _parse_id(text: str) -> UUID:

@@ -110,12 +110,11 @@ class DaemonProcess(ChildProcess):
         self.start()
         await self.until_running()
 
-    async def stop(self) -> int:
+    async def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Send SIGTERM and return the exit code."""
         assert self._process is not None, "not started"
         self._process.send_signal(signal.SIGTERM)
-        await self.until_ended(timeout_s=STOP_TIMEOUT_S)
-        return self._process.returncode
+        return await self.until_ended(timeout_s=timeout_s)
 
     async def until_ended(self, *, timeout_s: float) -> int:
         """Wait until this life is over and return its exit code."""
@@ -155,6 +154,14 @@ class DaemonProcess(ChildProcess):
         with (self.folder / "server.log").open("rb") as log:
             log.seek(self._log_at)
             return [entry for entry in _entries(log.read()) if entry.get("event") == event]
+
+    def faults(self) -> list[str]:
+        """Return what is wrong in the log of all lives: errors, and tracebacks."""
+        lines = self.log().splitlines()
+        entries = _entries(self.log().encode())
+        return [line for line in lines if line.startswith("Traceback")] + [
+            orjson.dumps(entry).decode() for entry in entries if entry.get("level") in ("error", "critical")
+        ]
 
     async def until_logged(self, event: str, *, timeout_s: float) -> None:
         """Wait for an event that this life logs; AssertionError if it ends or does not log it in time."""

@@ -21,6 +21,7 @@ LOGIN = "anna"
 INTAKE_MOMENTS = ("smtp.listening", "connector.message_registered", "console.connected")
 CLASSIFIER_MOMENTS = ("classifier.started", "classifier.appeals_classified")
 PAUSE_S = (0.0, 0.5)
+OUTAGE_S = (0.0, 2.0)
 MOMENT_TIMEOUT_S = 90.0
 DRAIN_TIMEOUT_S = 240.0
 QUICK: dict[str, Any] = {  # what an operator sets in tens of seconds, so that the test waits for none of it
@@ -45,7 +46,7 @@ async def _kill_and_start_redis(redis: RedisServer, daemons: Sequence[DaemonProc
         await daemon.until_running()
     await asyncio.sleep(dice.uniform(*PAUSE_S))  # the moment of the crash is random on purpose
     redis.kill()
-    await asyncio.sleep(dice.uniform(*PAUSE_S))  # the outage's length, too
+    await asyncio.sleep(dice.uniform(*OUTAGE_S))  # its length, too
     await asyncio.to_thread(redis.start)
 
 
@@ -79,6 +80,7 @@ async def test_kill_minus_nine_of_the_one_process(tmp_path: Path):
         await load.finish(timeout_s=DRAIN_TIMEOUT_S)
         await _until_all_assigned(daemon, agent)
         assert await daemon.stop() == 0
+        assert daemon.faults() == []
         assert len(load.accepted) == load.begun
         assert load.broken_off, "some mails were in hand when the daemon was killed"
         assert agent.connections > 1
@@ -114,6 +116,7 @@ async def test_kill_minus_nine_of_two_processes_and_redis(
         await load.finish(timeout_s=DRAIN_TIMEOUT_S)
         await _until_all_assigned(front, agent)
         assert [await front.stop(), await back.stop()] == [0, 0]
+        assert front.faults() + back.faults() == []
         assert len(load.accepted) == load.begun
         assert all("router.took_over" in daemon.log() for daemon in (front, back)), "each led for a time"
         assert len(agent.acknowledged) == len(set(agent.acknowledged))

@@ -56,8 +56,8 @@ def _offer_accepted(state: RouterState, event: events.OfferAccepted, decisions: 
             known.phase, known.view, known.version = "assigned", event.view, event.view.appeal.version
             known.offer_id = None
             known.stamp += 1
-            _forgive(state, holder)
-            feed_agent(state, holder, decisions)
+            if _forgive(state, holder):
+                feed_agent(state, holder, decisions)
             return
     slot, freed = _take_in(state, event.view)
     _hold(state, slot, event.view)
@@ -326,13 +326,15 @@ def _delay(state: RouterState, agent: AgentSlot, delay_us: int, *, cause: str) -
     state.refresh(agent)
 
 
-def _forgive(state: RouterState, agent: AgentSlot) -> None:
-    """End the row of misses, and the delay of an offer that was taken just when it timed out."""
+def _forgive(state: RouterState, agent: AgentSlot) -> bool:
+    """End the row of misses, and the delay of an offer that was taken just when it timed out; True if one ended."""
     agent.misses = 0
     if agent.delay_cause == TIMED_OUT and agent.ready_us > state.now_us:
         agent.ready_us = state.now_us
         agent.delay_cause = ""
         state.refresh(agent)
+        return True
+    return False
 
 
 def _shift_changed(state: RouterState, agent: AgentSlot, decisions: list[Decision]) -> None:

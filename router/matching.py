@@ -4,12 +4,10 @@ from typing import Any
 from uuid import uuid5
 
 from router.decision import Decision, HoldAppeal, MakeOffer, NotifySupervisor
-from router.pool import AgentSlot, AppealSlot, Lane, Pool, Seat
+from router.pool import AgentSlot, AppealSlot, Entry, Lane, Pool, Seat
 from router.record import RECORDED, agent_choice, appeal_choice, offer_record
 from router.rules import Step
 from router.state import OFFER_DUE, STEP_DUE, RouterState
-
-Head = tuple[int, int, int, AppealSlot, Pool]  # key, registration order, number: sorts as the appeals are to be served
 
 
 def file_appeal(state: RouterState, slot: AppealSlot, decisions: list[Decision]) -> None:
@@ -63,15 +61,14 @@ def reopen_to_refusers(state: RouterState, slot: AppealSlot, decisions: list[Dec
 def feed_agent(state: RouterState, agent: AgentSlot, decisions: list[Decision]) -> None:
     """Offer a free agent the best waiting appeals until they are full. Costs their pools' lanes, not the waiting."""
     while agent.block is None and agent.spare > 0:
-        heads, waiting = _heads(agent)
-        if not heads:
+        spare = agent.spare
+        lanes = [lane for weight, lanes in agent.lanes.items() if weight <= spare for lane in lanes if lane.heap]
+        best = _best_head(lanes, agent)
+        if best is None or keeps_room(state, agent, best):
             return
-        heads.sort()
-        best, pool = heads[0][3], heads[0][4]
-        if keeps_room(state, agent, best):
-            return
-        named = list(dict.fromkeys(head[3] for head in heads[: 2 * RECORDED]))[:RECORDED]
-        choice = appeal_choice(state, named, agent, waiting=waiting)
+        waiting = sum([seat.pool.waiting for seat in agent.seats if seat.pool.weight <= spare])
+        choice = appeal_choice(state, _named_heads(lanes, agent), agent, waiting=waiting)
+        pool = next(lane.pool for lane in best.lanes if agent.agent.id in lane.pool.seats)
         _offer(state, best, pool, agent=agent, choice=choice, decisions=decisions)
 
 
@@ -81,17 +78,21 @@ def keeps_room(state: RouterState, agent: AgentSlot, slot: AppealSlot) -> bool:
     Otherwise every unit that gets free would go to a light appeal, and heavy ones would starve (P8). A light one may
     overtake by at most one priority point.
     """
-    spare, before_us = agent.spare, slot.key_us - state.rules.priority_point_us
-    for seat in agent.seats:
-        pool = seat.pool
-        if not pool.waiting or not spare < pool.weight <= agent.agent.capacity_units or pool.top() >= before_us:
+    spare = agent.spare
+    if spare >= state.heaviest:
+        return False
+    capacity = agent.agent.capacity_units
+    before_us = slot.key_us - state.rules.priority_point_us
+    for weight, lanes in agent.lanes.items():
+        if not spare < weight <= capacity:
             continue
-        for lane in pool.lanes.values():
-            if lane.size and lane.channel in agent.agent.channels:
-                first = lane.first_for(agent.agent.id)
-                if first is not None and first.key_us < before_us:
-                    state.held_back.setdefault(first.view.appeal.id, {})[agent.agent.id] = agent
-                    return True
+        for lane in lanes:
+            if not lane.heap or lane.heap[0][0] >= before_us:
+                continue
+            first = _first(lane, agent)
+            if first is not None and first[0] < before_us:
+                state.held_back.setdefault(first[1], {})[agent.agent.id] = agent
+                return True
     return False
 
 
@@ -103,23 +104,32 @@ def feed_held_back(state: RouterState, decisions: list[Decision]) -> None:
             feed_agent(state, let_go[agent_id], decisions)
 
 
-def _heads(agent: AgentSlot) -> tuple[list[Head], int]:
-    """Return the best appeals that the agent may be offered, and how many wait in the agent's pools.
+def _best_head(lanes: list[Lane], agent: AgentSlot) -> AppealSlot | None:
+    """Return the best appeal at the head of lanes that the agent may be offered."""
+    if not lanes:
+        return None
+    best = min([lane.heap[0] for lane in lanes])[3]
+    if not best.refused:
+        return best
+    heads = _heads_for(lanes, agent)
+    return min(heads)[3] if heads else None
 
-    Pools are looked into by the key of their best appeal, and no further than another could still be better.
-    """
-    spare, name, channels = agent.spare, agent.agent.id, agent.agent.channels
-    pools = [seat.pool for seat in agent.seats if seat.pool.waiting and seat.pool.weight <= spare]
-    heads: list[Head] = []
-    for top_us, _, pool in sorted((pool.top(), number, pool) for number, pool in enumerate(pools)):
-        if len(heads) >= RECORDED and min(heads)[0] < top_us:
-            break
-        for lane in pool.lanes.values():
-            if lane.size and lane.channel in channels:
-                slot = lane.first_for(name)
-                if slot is not None:
-                    heads.append((slot.key_us, slot.order, len(heads), slot, pool))
-    return heads, sum(pool.waiting for pool in pools)
+
+def _named_heads(lanes: list[Lane], agent: AgentSlot) -> list[AppealSlot]:
+    """Return the best few of the lanes' heads, each appeal once, best first: those that a record names."""
+    heads = sorted([lane.heap[0] for lane in lanes])[: 2 * RECORDED]
+    if any([head[3].refused for head in heads]):
+        heads = sorted(_heads_for(lanes, agent))[: 2 * RECORDED]
+    return list(dict.fromkeys([head[3] for head in heads]))[:RECORDED]
+
+
+def _heads_for(lanes: list[Lane], agent: AgentSlot) -> list[Entry]:
+    return [head for lane in lanes if (head := _first(lane, agent)) is not None]
+
+
+def _first(lane: Lane, agent: AgentSlot) -> Entry | None:
+    head = lane.heap[0]
+    return lane.first_for(agent.agent.id) if head[3].refused else head
 
 
 def _enter_step(state: RouterState, slot: AppealSlot, step: Step, decisions: list[Decision]) -> None:

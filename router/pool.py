@@ -15,7 +15,6 @@ from appeals.routing import RoutingView
 from router.rules import Rule, RuleSet
 
 _PPM = 1_000_000
-_NOTHING = 1 << 62  # a key behind that of any appeal
 _SLACK = 64  # stale entries a heap may hold beyond four times its members before it is swept
 
 FULL = "full"
@@ -36,15 +35,15 @@ class AgentSlot:
     """An agent as the core sees them: their record, what they hold, and whether they can be asked now."""
 
     __slots__ = (
-        "agent", "block", "connected", "delay_cause", "hash", "held", "idle_us", "languages",
-        "load", "lost_us", "misses", "near", "ready_us", "seats", "stamp",
+        "agent", "block", "connected", "delay_cause", "hash", "held", "idle_us", "lanes", "languages",
+        "load", "lost_us", "misses", "near", "ready_us", "seats", "settled", "stamp",
     )  # fmt: skip
 
     def __init__(self, agent: Agent, *, tie_hash: str, now_us: int) -> None:
         self.agent = agent
         self.languages = frozenset(language.split("-")[0].lower() for language in agent.languages)
         self.hash = tie_hash
-        self.held: dict[UUID, AppealSlot] = {}
+        self.held: dict[int, AppealSlot] = {}  # by the appeal's `order`, which hashes ten times faster than a UUID
         self.load = 0  # units
         self.idle_us = now_us  # when work was last given or done
         self.ready_us = 0  # no offers before
@@ -54,8 +53,10 @@ class AgentSlot:
         self.lost_us: int | None = None  # since when the connection is lost
         self.block: str | None = None  # why they cannot be asked at all now
         self.seats: list[Seat] = []
+        self.lanes: dict[int, list[Lane]] = {}  # of their seats, in the channels they may answer, by units
         self.near: list[Pool] = []  # pools they would be in but for the language
         self.stamp = 0
+        self.settled: tuple[str | None, int] | None = None  # block and load that their seats were last told
 
     @property
     def spare(self) -> int:
@@ -125,10 +126,14 @@ class Seat:
         return values[first], values[second], values[third], agent.hash, agent.agent.id
 
 
+Entry = tuple[int, int, int, AppealSlot]  # key, registration order, stamp: sorts as the appeals are to be served
+
+
 class Lane:
     """The waiting appeals of one pool and channel, best score first.
 
     Ageing is linear, so the order of two appeals never changes while they wait: a heap by a fixed key is enough.
+    Entries go stale by their stamp and are dropped when they come up: `heap[0]`, if any, always waits.
     """
 
     __slots__ = ("channel", "heap", "pool", "size")
@@ -136,7 +141,7 @@ class Lane:
     def __init__(self, pool: "Pool", channel: Channel) -> None:
         self.pool = pool
         self.channel = channel
-        self.heap: list[tuple[int, int, int, AppealSlot]] = []
+        self.heap: list[Entry] = []
         self.size = 0
 
     def add(self, slot: AppealSlot) -> None:
@@ -145,29 +150,21 @@ class Lane:
         slot.lanes.append(self)
         self.size += 1
         self.pool.waiting += 1
-        self.pool.top_us = min(self.pool.top_us, slot.key_us)
 
     def drop(self) -> None:
-        """Count one appeal less; its entry goes stale by its stamp."""
+        """Count one appeal less, whose stamp has changed; its entry goes now or when it comes up."""
         self.size -= 1
         self.pool.waiting -= 1
-        self.pool.top_is_old = True
-        if len(self.heap) > 4 * self.size + _SLACK:
-            self.heap = [entry for entry in self.heap if entry[2] == entry[3].stamp]
-            heapq.heapify(self.heap)
-
-    def top(self) -> int:
-        """Return the key of the best appeal."""
         heap = self.heap
         while heap and heap[0][2] != heap[0][3].stamp:
             heapq.heappop(heap)
-        return heap[0][0] if heap else _NOTHING
+        if len(heap) > 4 * self.size + _SLACK:
+            self.heap = [entry for entry in heap if entry[2] == entry[3].stamp]
+            heapq.heapify(self.heap)
 
-    def first_for(self, agent_id: str) -> AppealSlot | None:
+    def first_for(self, agent_id: str) -> Entry | None:
         """Return the best appeal that this agent has not refused."""
         heap = self.heap
-        if heap and heap[0][2] == heap[0][3].stamp and not heap[0][3].refused:
-            return heap[0][3]
         found, aside = None, []
         while heap:
             entry = heap[0]
@@ -177,7 +174,7 @@ class Lane:
             elif agent_id in slot.refused and not slot.open_to_refusers:
                 aside.append(heapq.heappop(heap))
             else:
-                found = slot
+                found = entry
                 break
         for entry in aside:
             heapq.heappush(heap, entry)
@@ -195,8 +192,6 @@ class Pool:
         "refused",
         "requirement",
         "seats",
-        "top_is_old",
-        "top_us",
         "waiting",
         "weight",
     )
@@ -209,8 +204,6 @@ class Pool:
         self.heap: list[tuple[tuple[Any, ...], int, Seat]] = []
         self.lanes: dict[Channel, Lane] = {}
         self.waiting = 0
-        self.top_us = _NOTHING
-        self.top_is_old = False
         self.lack_language = 0
         self.refused: dict[UUID, AppealSlot] = {}  # waiting here, and refused by someone
 
@@ -227,6 +220,8 @@ class Pool:
         self.seats[agent.agent.id] = seat
         self.counts[seat.reason] = self.counts.get(seat.reason, 0) + 1
         agent.seats.append(seat)
+        for lane in self.lanes.values():
+            _open_lane(lane, agent)
         self.refresh(seat)
 
     def unseat(self, seat: Seat) -> None:
@@ -268,20 +263,20 @@ class Pool:
             heapq.heappush(heap, entry)
         return found
 
-    def top(self) -> int:
-        """Return the key of the best appeal that waits here; no appeal here has a lower one."""
-        if self.top_is_old:
-            self.top_us = min((lane.top() for lane in self.lanes.values() if lane.size), default=_NOTHING)
-            self.top_is_old = False
-        return self.top_us
-
     def lane(self, channel: Channel) -> Lane:
         """Return the lane of a channel."""
         lane = self.lanes.get(channel)
         if lane is None:
             lane = self.lanes[channel] = Lane(self, channel)
+            for seat in self.seats.values():
+                _open_lane(lane, seat.agent)
         return lane
 
     def _sweep(self) -> None:
         self.heap = [entry for entry in self.heap if entry[1] == entry[2].agent.stamp and entry[2].reason is None]
         heapq.heapify(self.heap)
+
+
+def _open_lane(lane: Lane, agent: AgentSlot) -> None:
+    if lane.channel in agent.agent.channels:
+        agent.lanes.setdefault(lane.pool.weight, []).append(lane)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ FALLBACK_QUEUE = "triage"  # where an appeal goes that no rule takes, if there i
 FALLBACK_RULE = "(no rule matched)"
 DEFAULT_ORDER = ("load", "idle", "proficiency")
 _SECOND_US = 1_000_000
+_VERDICTS = 4_096  # answers of the conditions that a rule set keeps, by the facts they were asked about
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,15 @@ class PlacementTrace:
     facts: Mapping[str, Any]  # JSON-able
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Verdict:
+    """What the conditions say of one set of facts."""
+
+    rule: Rule
+    passed_over: tuple[str, ...]
+    errors: Mapping[str, str]
+
+
 class RuleSet:
     """A rule file that has no faults. Equal content has an equal `hash`, whatever its layout and comments."""
 
@@ -73,6 +84,8 @@ class RuleSet:
         self._asked = mentioned([rule.when for rule in model.rules])
         self._names = tuple(rule.name for rule in model.rules)
         self._fallback = _fallback_rule(model)
+        # Conditions are pure: equal facts have an equal answer. Most rules ask for topic, channel or season alone.
+        self._verdict = lru_cache(maxsize=_VERDICTS)(self._ask_known)
 
     def weight(self, channel: Channel) -> int:
         """Return how many units of an agent's capacity an appeal of `channel` takes."""
@@ -81,14 +94,16 @@ class RuleSet:
     def place(self, view: RoutingView, clock: OfficeClock) -> PlacementTrace:
         """Find the first rule that takes the appeal. The same view always gives the same answer."""
         facts = facts_of(view, clock, names=self._asked)
-        outcomes = self._conditions.evaluate(facts)
-        index = next((number for number, outcome in enumerate(outcomes) if outcome.matched), len(outcomes))
-        rule = self.rules[index] if index < len(outcomes) else self._fallback
+        known = tuple([tuple(value) if isinstance(value, list) else value for value in facts.values()])
+        try:
+            verdict = self._verdict(known)
+        except TypeError:  # a map among them, which cannot be looked up: asked anew each time
+            verdict = self._ask(facts)
         return PlacementTrace(
-            placement=self._placement(rule, view),
-            rule=rule,
-            passed_over=self._names[:index],
-            errors={self._names[n]: outcome.error for n, outcome in enumerate(outcomes[:index]) if outcome.error},
+            placement=self._placement(verdict.rule, view),
+            rule=verdict.rule,
+            passed_over=verdict.passed_over,
+            errors=verdict.errors,
             facts={name: _json(value) for name, value in facts.items()},
         )
 
@@ -98,6 +113,19 @@ class RuleSet:
         if rule.queue == view.appeal.queue:
             return rule
         return next((known for known in self.rules if known.queue == view.appeal.queue), None)
+
+    def _ask_known(self, known: tuple[Any, ...]) -> "_Verdict":
+        values = [list(value) if isinstance(value, tuple) else value for value in known]
+        return self._ask(dict(zip(self._asked, values, strict=True)))
+
+    def _ask(self, facts: Mapping[str, Any]) -> "_Verdict":
+        outcomes = self._conditions.evaluate(facts)
+        index = next((number for number, outcome in enumerate(outcomes) if outcome.matched), len(outcomes))
+        return _Verdict(
+            rule=self.rules[index] if index < len(outcomes) else self._fallback,
+            passed_over=self._names[:index],
+            errors={self._names[n]: outcome.error for n, outcome in enumerate(outcomes[:index]) if outcome.error},
+        )
 
     def _placement(self, rule: Rule, view: RoutingView) -> Placement:
         priority = view.appeal.priority if rule.priority is None else rule.priority

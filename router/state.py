@@ -51,8 +51,9 @@ class RouterState:
         self.appeals: dict[UUID, AppealSlot] = {}
         self.pools: dict[Requirement, Pool] = {}
         self.timers: list[Timer] = []
+        self.heaviest = 0  # units of the heaviest appeal there has been
         self._pools_by_skill: dict[str, list[Pool]] = {}
-        self.held_back: dict[UUID, dict[str, AgentSlot]] = {}  # who keeps room for which heavy appeal
+        self.held_back: dict[int, dict[str, AgentSlot]] = {}  # who keeps room for which heavy appeal, by its order
         self.let_go: dict[str, AgentSlot] = {}  # kept room for one that no longer waits: look again what they can take
         self._touched: dict[str, AgentSlot] = {}  # changed since their pools were brought up to date
 
@@ -67,7 +68,7 @@ class RouterState:
         self._unseat(slot)
         slot.agent = agent
         slot.languages = frozenset(language.split("-")[0].lower() for language in agent.languages)
-        slot.block = self.block_of(slot)
+        slot.block, slot.settled = self.block_of(slot), None
         if agent.active:
             for pool in self._pools_of(agent):
                 pool.seat(slot)
@@ -82,6 +83,9 @@ class RouterState:
         """Bring the pools of all agents that changed up to date, once however often they changed."""
         while self._touched:
             _, slot = self._touched.popitem()
+            told, slot.settled = slot.settled, (slot.block, slot.load)
+            if told == slot.settled and (slot.block is not None or slot.load >= slot.agent.capacity_units):
+                continue  # could not be asked before and cannot now, for the same reason
             slot.stamp += 1
             for seat in slot.seats:
                 seat.pool.refresh(seat)
@@ -106,6 +110,7 @@ class RouterState:
         pool = self.pools.get(requirement)
         if pool is None:
             pool = self.pools[requirement] = Pool(requirement)
+            self.heaviest = max(self.heaviest, requirement.weight)
             skill = requirement.skills[0][0] if requirement.skills else ""
             self._pools_by_skill.setdefault(skill, []).append(pool)
             for slot in self.agents.values():
@@ -132,12 +137,12 @@ class RouterState:
     def let_go_of(self, slot: AppealSlot) -> None:
         """Nobody needs to keep room for the appeal any more."""
         if self.held_back:
-            self.let_go.update(self.held_back.pop(slot.view.appeal.id, {}))
+            self.let_go.update(self.held_back.pop(slot.order, {}))
 
     def free(self, slot: AppealSlot) -> AgentSlot | None:
         """Take an appeal off its holder, whose capacity it used; returns them."""
         holder, slot.holder, slot.offer_id = slot.holder, None, None
-        if holder is not None and holder.held.pop(slot.view.appeal.id, None) is not None:
+        if holder is not None and holder.held.pop(slot.order, None) is not None:
             holder.load -= slot.weight
         return holder
 
@@ -145,7 +150,7 @@ class RouterState:
         """Give an appeal to an agent, as an offer or an assignment."""
         slot.phase = phase
         slot.holder = agent
-        agent.held[slot.view.appeal.id] = slot
+        agent.held[slot.order] = slot
         agent.load += slot.weight
 
     def remember(self, rules: RuleSet) -> None:
@@ -176,7 +181,7 @@ class RouterState:
             seat.pool.unseat(seat)
         for pool in slot.near:
             pool.lack_language -= 1
-        slot.seats, slot.near = [], []
+        slot.seats, slot.lanes, slot.near = [], {}, []
 
     def _tie_hash(self, agent_id: str) -> str:
         return hashlib.blake2b(f"{self.seed}/{agent_id}".encode(), digest_size=8).hexdigest()

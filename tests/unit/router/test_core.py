@@ -195,7 +195,7 @@ def test_acceptance_ends_the_row_of_misses(office: Office):
     for _ in range(2):
         office.later(seconds=61)
         office.later(seconds=31)
-    number = next(iter(office.state.agents["anna"].held)).int
+    number = next(iter(office.state.agents["anna"].held))
     accept(office, number)
     office.tell(AppealGone(appeal_id=UUID(int=number)))
     office.later(seconds=11)

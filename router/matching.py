@@ -1,7 +1,8 @@
 """Finds an agent for an appeal and an appeal for an agent, and makes the offer."""
 
 from typing import Any
-from uuid import uuid5
+
+from uuid_utils.compat import uuid5
 
 from router.decision import Decision, HoldAppeal, MakeOffer, NotifySupervisor
 from router.pool import AgentSlot, AppealSlot, Entry, Lane, Pool, Seat
@@ -87,9 +88,10 @@ def keeps_room(state: RouterState, agent: AgentSlot, slot: AppealSlot) -> bool:
         if not spare < weight <= capacity:
             continue
         for lane in lanes:
-            if not lane.heap or lane.heap[0][0] >= before_us:
+            heap = lane.heap
+            if not heap or heap[0][0] >= before_us:
                 continue
-            first = _first(lane, agent)
+            first = lane.first_for(agent.agent.id) if heap[0][3].refused else heap[0]
             if first is not None and first[0] < before_us:
                 state.held_back.setdefault(first[1], {})[agent.agent.id] = agent
                 return True
@@ -109,7 +111,7 @@ def _best_head(lanes: list[Lane], agent: AgentSlot) -> AppealSlot | None:
     if not lanes:
         return None
     best = min([lane.heap[0] for lane in lanes])[3]
-    if not best.refused:
+    if not best.refused or agent.agent.id not in best.refused:
         return best
     heads = _heads_for(lanes, agent)
     return min(heads)[3] if heads else None
@@ -118,18 +120,15 @@ def _best_head(lanes: list[Lane], agent: AgentSlot) -> AppealSlot | None:
 def _named_heads(lanes: list[Lane], agent: AgentSlot) -> list[AppealSlot]:
     """Return the best few of the lanes' heads, each appeal once, best first: those that a record names."""
     heads = sorted([lane.heap[0] for lane in lanes])[: 2 * RECORDED]
-    if any([head[3].refused for head in heads]):
+    if any(head[3].refused for head in heads):
         heads = sorted(_heads_for(lanes, agent))[: 2 * RECORDED]
     return list(dict.fromkeys([head[3] for head in heads]))[:RECORDED]
 
 
 def _heads_for(lanes: list[Lane], agent: AgentSlot) -> list[Entry]:
-    return [head for lane in lanes if (head := _first(lane, agent)) is not None]
-
-
-def _first(lane: Lane, agent: AgentSlot) -> Entry | None:
-    head = lane.heap[0]
-    return lane.first_for(agent.agent.id) if head[3].refused else head
+    name = agent.agent.id
+    heads = [lane.first_for(name) if lane.heap[0][3].refused else lane.heap[0] for lane in lanes]
+    return [head for head in heads if head is not None]
 
 
 def _enter_step(state: RouterState, slot: AppealSlot, step: Step, decisions: list[Decision]) -> None:

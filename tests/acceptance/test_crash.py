@@ -11,15 +11,15 @@ from tests.acceptance.aftermath import check_all_with, check_history_is_whole, c
 from tests.acceptance.harness import DaemonProcess, eventually
 from tests.acceptance.mail_load import MailLoad
 from tests.acceptance.resuming_agent import ResumingAgent
-from tests.servers import RedisServer
+from tests.servers import PostgresServer, RedisServer
 
 SEED = 20_261_122
 KILLS = 20
 FLUSHES = 5  # of Redis
-REDIS_KILLS = 4
+STORE_KILLS = 3  # of each
 LOGIN = "anna"
 INTAKE_MOMENTS = ("smtp.listening", "connector.message_registered", "console.connected")
-CLASSIFIER_MOMENTS = ("classifier.started", "classifier.appeals_classified")
+CLASSIFIER_MOMENTS = ("daemon.running", "classifier.started", "classifier.appeals_classified")
 PAUSE_S = (0.0, 0.5)
 OUTAGE_S = (0.0, 2.0)
 MOMENT_TIMEOUT_S = 90.0
@@ -40,14 +40,16 @@ async def _kill_and_start(daemon: DaemonProcess, *, after: str, dice: random.Ran
     daemon.start()
 
 
-async def _kill_and_start_redis(redis: RedisServer, daemons: Sequence[DaemonProcess], *, dice: random.Random) -> None:
-    """Take Redis away for a while from daemons that run: one that only starts would, rightly, refuse to."""
+async def _kill_and_start_store(
+    store: RedisServer | PostgresServer, daemons: Sequence[DaemonProcess], *, dice: random.Random
+) -> None:
+    """Take a store away for a while from daemons that run: one that only starts would, rightly, refuse to."""
     for daemon in daemons:
         await daemon.until_running()
     await asyncio.sleep(dice.uniform(*PAUSE_S))  # the moment of the crash is random on purpose
-    redis.kill()
+    store.kill()
     await asyncio.sleep(dice.uniform(*OUTAGE_S))  # its length, too
-    await asyncio.to_thread(redis.start)
+    await asyncio.to_thread(store.restart)
 
 
 async def _until_all_assigned(daemon: DaemonProcess, agent: ResumingAgent) -> None:
@@ -88,16 +90,20 @@ async def test_kill_minus_nine_of_the_one_process(tmp_path: Path):
         await _check_aftermath(daemon, load)
 
 
-async def test_kill_minus_nine_of_two_processes_and_redis(
-    tmp_path: Path, postgres_url: str, own_redis_server: RedisServer
+async def test_kill_minus_nine_of_two_processes_and_their_stores(
+    tmp_path: Path, own_postgres_server: PostgresServer, own_redis_server: RedisServer
 ):
-    """On PostgreSQL and Redis either process is killed, Redis is flushed and killed, in any order, under the load."""
+    """Either of two processes is killed, Redis is flushed, Redis and PostgreSQL are killed, in any order, under load."""
     dice = random.Random(SEED)  # noqa: S311 - no secret
-    settings = {**QUICK, "registry": {"url": postgres_url}, "queues": {**QUICK["queues"], "url": own_redis_server.url}}
+    settings = {
+        **QUICK,
+        "registry": {"url": own_postgres_server.create_database()},
+        "queues": {**QUICK["queues"], "url": own_redis_server.url},
+    }
     front = DaemonProcess(tmp_path, settings=settings, roles=("intake", "console", "route"), name="front")
     back = DaemonProcess(tmp_path, settings=settings, roles=("classify", "route", "deliver"), name="back")
     await front.add_agent(LOGIN)
-    accidents = ["front"] * (KILLS // 2) + ["back"] * (KILLS // 2) + ["flush"] * FLUSHES + ["redis"] * REDIS_KILLS
+    accidents = ["front", "back"] * (KILLS // 2) + ["flush"] * FLUSHES + ["redis", "postgresql"] * STORE_KILLS
     dice.shuffle(accidents)
     async with front, back, MailLoad(port=front.smtp_port, seed=SEED) as load, ResumingAgent(front.url, LOGIN) as agent:
         for accident in accidents:
@@ -110,7 +116,9 @@ async def test_kill_minus_nine_of_two_processes_and_redis(
                     await asyncio.sleep(dice.uniform(*PAUSE_S))  # at a random moment on purpose
                     own_redis_server.flushall()
                 case "redis":
-                    await _kill_and_start_redis(own_redis_server, (front, back), dice=dice)
+                    await _kill_and_start_store(own_redis_server, (front, back), dice=dice)
+                case "postgresql":
+                    await _kill_and_start_store(own_postgres_server, (front, back), dice=dice)
         for daemon in (front, back):
             await daemon.until_running()
         await load.finish(timeout_s=DRAIN_TIMEOUT_S)

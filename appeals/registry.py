@@ -1,7 +1,6 @@
 """The registry: the one truth about appeals. Reads give records; writes go through `transaction()`."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,10 +26,9 @@ from appeals.migrations.runner import migrate, missing_migrations
 from appeals.numbering import normalise_number
 from appeals.offer import Offer, OfferState
 from appeals.routing import RoutingSnapshot, RoutingView
+from appeals.routing_views import ROUTED_STATES, read_routing_views
 from appeals.rows import to_agent, to_appeal, to_citizen, to_event, to_offer, to_reply
 
-ROUTED_STATES = (AppealState.WAITING, AppealState.OFFERED, AppealState.ASSIGNED)
-REFUSALS = (OfferState.DECLINED, OfferState.TIMED_OUT)
 ID_PAGE = 500  # ids in one IN list
 
 
@@ -192,14 +190,17 @@ class Registry:
 
     async def texts(self, appeal_ids: Sequence[UUID]) -> list[AppealText]:
         """Return each appeal with the words to classify it by: subject and clean text of its first envelope."""
-        appeals = {appeal.id: appeal for appeal in await self.appeals_by_id(appeal_ids)}
+        appeals: dict[UUID, Appeal] = {}
         first: dict[UUID, AppealEnvelope] = {}
-        for page in _pages(list(appeals)):
-            query = select(tables.envelopes.c.appeal_id, tables.envelopes.c.document)
-            query = query.where(tables.envelopes.c.appeal_id.in_(page)).order_by(tables.envelopes.c.received_at)
-            for row in await self._all(query):
-                if row.appeal_id not in first:
-                    first[row.appeal_id] = AppealEnvelope.model_validate_json(row.document)
+        column = tables.envelopes.c
+        for page in _pages(appeal_ids):
+            query = select(column.appeal_id, column.document).where(column.appeal_id.in_(page))
+            async with self.database.read_briefly() as connection:
+                rows = (await connection.execute(_appeals_in(page))).all()
+                appeals |= {row.id: to_appeal(row) for row in rows}
+                for row in await connection.execute(query.order_by(column.received_at)):
+                    if row.appeal_id not in first:
+                        first[row.appeal_id] = AppealEnvelope.model_validate_json(row.document)
         return [
             AppealText(appeal=appeals[key], text=f"{envelope.subject}\n{envelope.clean_text or envelope.text}".strip())
             for key, envelope in first.items()
@@ -252,8 +253,8 @@ class Registry:
         """Return those that are waiting, offered or assigned, with what routing needs; the rest are left out."""
         views: list[RoutingView] = []
         for page in _pages(appeal_ids):
-            async with self.database.read() as connection:
-                views += await _routing_views(connection, page)
+            async with self.database.read_briefly() as connection:
+                views += await read_routing_views(connection, page)
         return views
 
     async def decisions(self, appeal_id: UUID) -> list[StoredDecision]:
@@ -327,62 +328,3 @@ def _appeals_in(ids: Sequence[UUID]) -> Select[Any]:
 
 def _of(table: Table, appeal_id: UUID, order: str) -> Select[Any]:
     return select(table).where(table.c.appeal_id == appeal_id).order_by(table.c[order], table.c.id)
-
-
-async def _routing_views(connection: AsyncConnection, ids: Sequence[UUID]) -> list[RoutingView]:
-    states = [state.value for state in ROUTED_STATES]
-    query = _appeals_in(ids).where(tables.appeals.c.state.in_(states)).order_by(tables.appeals.c.waiting_since)
-    appeals = [to_appeal(row) for row in await connection.execute(query)]
-    found = [appeal.id for appeal in appeals]
-    citizen_ids = list({appeal.citizen_id for appeal in appeals if appeal.citizen_id is not None})
-    pending, refused = await _offers_by_appeal(connection, found)
-    last_agents, segments = await _citizen_facts(connection, citizen_ids)
-    column = tables.envelopes.c
-    query = select(column.appeal_id).where(column.appeal_id.in_(found), column.has_attachments).distinct()
-    with_attachments = {row.appeal_id for row in await connection.execute(query)}
-    return [
-        RoutingView(
-            appeal=appeal,
-            pending_offer=pending.get(appeal.id),
-            refused_by=frozenset(refused[appeal.id]) | frozenset(appeal.attributes.get("released_by", ())),
-            last_agent=last_agents.get(appeal.citizen_id),
-            segments=segments.get(appeal.citizen_id, frozenset()),
-            has_attachments=appeal.id in with_attachments,
-        )
-        for appeal in appeals
-    ]
-
-
-async def _offers_by_appeal(
-    connection: AsyncConnection, ids: Sequence[UUID]
-) -> tuple[dict[UUID, Offer], dict[UUID, set[str]]]:
-    """Return the pending offer of each appeal, and the agents who refused it or gave it back."""
-    column = tables.offers.c
-    states = [OfferState.PENDING.value, *(state.value for state in REFUSALS)]
-    query = select(tables.offers).where(column.appeal_id.in_(ids), column.state.in_(states))
-    pending: dict[UUID, Offer] = {}
-    refused: dict[UUID, set[str]] = defaultdict(set)
-    for row in await connection.execute(query):
-        if row.state == OfferState.PENDING.value:
-            pending[row.appeal_id] = to_offer(row)
-        else:
-            refused[row.appeal_id].add(row.agent_id)
-    return pending, refused
-
-
-async def _citizen_facts(
-    connection: AsyncConnection, citizen_ids: Sequence[UUID]
-) -> tuple[dict[UUID | None, str], dict[UUID | None, frozenset[str]]]:
-    """Return who answered each citizen last, and the citizen's segments."""
-    column = tables.appeals.c
-    query = select(column.citizen_id, column.agent_id).where(
-        column.citizen_id.in_(citizen_ids), column.answered_at.is_not(None), column.agent_id.is_not(None)
-    )
-    last_agents: dict[UUID | None, str] = {
-        row.citizen_id: row.agent_id for row in await connection.execute(query.order_by(column.answered_at))
-    }
-    query = select(tables.citizens.c.id, tables.citizens.c.segments).where(tables.citizens.c.id.in_(citizen_ids))
-    segments: dict[UUID | None, frozenset[str]] = {
-        row.id: frozenset(row.segments) for row in await connection.execute(query)
-    }
-    return last_agents, segments

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 from uuid_utils.compat import uuid7
 
 from appeals import tables
 from appeals.appeal import Appeal, AppealState
 from appeals.appeal_changes import AppealChanges
 from appeals.blob_rows import insert_new
+from appeals.bulk_insert import insert_rows
 from appeals.errors import StaleLeaderError
 from appeals.event_chain import Event
 from appeals.offer import OfferState
@@ -134,13 +135,10 @@ async def _write_offers(transaction: Transaction, won: Sequence[RoutingChange]) 
         for change in won
         if change.record is not None
     ]
-    for statement, rows in (
-        (_LAPSE, lapses),
-        (insert(tables.offers), offers),
-        (insert(tables.decisions), records),
-    ):
-        if rows:
-            await transaction.connection.execute(statement, rows)
+    if lapses:  # first: the database allows one pending offer an appeal
+        await transaction.connection.execute(_LAPSE, lapses)
+    await insert_rows(transaction.connection, tables.offers, offers)
+    await insert_rows(transaction.connection, tables.decisions, records)
 
 
 async def write_statuses(transaction: Transaction, changes: Sequence[StatusChange], *, actor: str) -> int:

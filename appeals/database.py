@@ -19,9 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from appeals.errors import ConfigurationError, TransientError
+from appeals.sqlite_connection import connect_inline
 
 READERS = 8  # connections
-BUSY_TIMEOUT_MS = 5_000  # SQLite: how long a second process waits for the write lock
+BRIEF_READERS = 4  # connections, SQLite only
+WAIT_S = 5.0  # SQLite: how long a second process waits for the write lock
 CONNECT_TIMEOUT_S = 5
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
@@ -65,11 +67,9 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver would begin too late, and not IMMEDIATE
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")  # P1: a commit is on disk, not in a cache
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-65536")  # KiB
         cursor.close()
@@ -80,19 +80,26 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
 
 
 class Database:
-    """Two engines over one database: `writer`, used one transaction at a time, and `reader`."""
+    """Engines over one database: `writer`, used one transaction at a time, `reader`, and `brief_reader`."""
 
     def __init__(self, url: URL) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            options: dict[str, Any] = {"poolclass": AsyncAdaptedQueuePool, "connect_args": {"timeout": 5.0}}
-            self.writer = create_async_engine(url, pool_size=1, max_overflow=0, **options)
-            self.reader = create_async_engine(url, pool_size=READERS, max_overflow=0, **options)
+            self.writer = self._inline_engine(url, pool_size=1)
+            self.brief_reader = self._inline_engine(url, pool_size=BRIEF_READERS)
+            self.reader = create_async_engine(
+                url,
+                poolclass=AsyncAdaptedQueuePool,
+                pool_size=READERS,
+                max_overflow=0,
+                connect_args={"timeout": WAIT_S, "isolation_level": None},
+            )
             _prepare_sqlite(self.writer, begin="BEGIN IMMEDIATE")
+            _prepare_sqlite(self.brief_reader, begin="BEGIN")
             _prepare_sqlite(self.reader, begin="BEGIN")
         else:
-            self.writer = self.reader = create_async_engine(
+            self.writer = self.reader = self.brief_reader = create_async_engine(
                 url,
                 pool_size=READERS,
                 max_overflow=2,
@@ -100,6 +107,17 @@ class Database:
                 pool_timeout=CONNECT_TIMEOUT_S,
                 connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
             )
+
+    @staticmethod
+    def _inline_engine(url: URL, *, pool_size: int) -> AsyncEngine:
+        path = url.database or ""
+        return create_async_engine(
+            url,
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            async_creator=lambda: connect_inline(path, timeout_s=WAIT_S),
+        )
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -115,8 +133,14 @@ class Database:
             async with self.reader.connect() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def read_briefly(self) -> AsyncIterator[AsyncConnection]:
+        """One read transaction for the hot path: a handful of rows by key, in SQLite without leaving the event loop."""
+        with translated_errors():
+            async with self.brief_reader.connect() as connection:
+                yield connection
+
     async def close(self) -> None:
         """Close all connections."""
-        await self.writer.dispose()
-        if self.reader is not self.writer:
-            await self.reader.dispose()
+        for engine in {self.writer, self.reader, self.brief_reader}:
+            await engine.dispose()

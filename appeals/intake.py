@@ -22,6 +22,7 @@ from appeals.registry import Registry
 from config.settings import RegistrySettings
 
 MAX_RACES = 5  # another process registered the same citizen or talk at the same moment: read again and retry
+QUIET_SHARE = 8  # of the linger, in quiet times
 
 logger = structlog.get_logger(__name__)
 
@@ -86,18 +87,25 @@ class Intake:
 
     # ---- the worker
     async def _work(self) -> None:
+        last_group = 0
         while True:
             await self._arrived.wait()
             if self._stopping and not self._gathering:
                 return
             if len(self._gathering) < self._settings.group_max_messages and not self._stopping:
-                await asyncio.sleep(self._settings.group_linger_ms / 1000)
+                await asyncio.sleep(self._linger_s(last_group))
             group = self._gathering[: self._settings.group_max_messages]
             del self._gathering[: len(group)]
             if not self._gathering and not self._stopping:
                 self._arrived.clear()
+            last_group = len(group)
             if group:
                 await self._settle(group)
+
+    def _linger_s(self, last_group: int) -> float:
+        """Wait for company in busy times only: a lone message after a lone message hardly finds any."""
+        linger_s = self._settings.group_linger_ms / 1000
+        return linger_s if last_group > 1 or len(self._gathering) > 1 else linger_s / QUIET_SHARE
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         """Commit a group. If one message breaks it, each is tried alone, so that it fails alone."""

@@ -19,6 +19,7 @@ from queues.worker import WorkerLoop
 
 logger = structlog.get_logger(__name__)
 
+GATHER_S = 0.025  # in busy times; far below what an agent notices
 UNDETERMINED = "und"  # BCP 47
 
 
@@ -56,6 +57,7 @@ class ClassifyWorker:
             max_tries=queue_settings.max_tries,
             claim_idle_s=queue_settings.claim_idle_s,
             batch=settings.batch,
+            gather_s=GATHER_S,
         )
 
     async def run(self) -> None:

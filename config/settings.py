@@ -40,7 +40,7 @@ class RegistrySettings(_Section):
 
     url: str = ""  # sqlite:////path/okno.db or postgresql://user:password@host/db
     group_max_messages: int = Field(default=64, ge=1, le=1000)
-    group_linger_ms: float = Field(default=2.0, ge=0, le=100)  # how long a first message waits for company
+    group_linger_ms: float = Field(default=8.0, ge=0, le=100)  # how long a first message waits for company, when busy
     inline_blob_max_bytes: int = Field(default=64 * KIB, ge=0)  # smaller blobs are committed with the appeal itself
 
 
@@ -156,7 +156,7 @@ class ClassifierSettings(_Section):
 
     model: Path | None = None
     threshold: float = Field(default=0.5, ge=0, le=1)  # below it the appeal goes to triage
-    batch: int = Field(default=50, ge=1)
+    batch: int = Field(default=200, ge=1)
     taxonomy: Path | None = None  # None: the one that comes with Okno
 
 

@@ -52,9 +52,14 @@ class WorkerLoop:
         claim_idle_s: float = 30.0,
         batch: int = READ_BATCH,
         block_s: float = 1.0,
+        gather_s: float = 0.0,
         max_back_off_s: float = 2.0,
     ) -> None:
-        """`consumer`: unique among all processes. `block_s`: the longest a stop waits while nothing is in hand."""
+        """`consumer`: unique among all processes. `block_s`: the longest a stop waits while nothing is in hand.
+
+        `gather_s`: after a batch of several items, how long to let the next ones gather: a busy stage then works in
+        large batches, which cost far less an item.
+        """
         self._queues = queues
         self._stream = stream
         self._consumer = consumer
@@ -64,6 +69,7 @@ class WorkerLoop:
         self._claim_idle_s = claim_idle_s
         self._batch = batch
         self._block_s = block_s
+        self._gather_s = gather_s
         self._max_back_off_s = max_back_off_s
         self._stopping = asyncio.Event()
         self._failures = 0  # turns in a row that ended in a back-off
@@ -100,6 +106,8 @@ class WorkerLoop:
         if items:
             await self._work_through(items)
         self._failures = 0
+        if self._gather_s and 1 < len(items) < self._batch:
+            await asyncio.sleep(self._gather_s)
 
     async def _back_off(self, error: Exception) -> None:
         """Wait, longer each time, with jitter so that workers do not come back all at once; `stop` ends it."""

@@ -82,6 +82,14 @@ def answering_problems(handler: Handler) -> Handler:
     return answer
 
 
+BROKEN_BODY = (
+    web.RequestPayloadError,
+    ClientPayloadError,
+    http_exceptions.HttpProcessingError,
+    ConnectionResetError,  # the client hung up in the middle: nobody reads the answer, and it is no bug of ours
+)
+
+
 async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
     """Read the whole body, at most `max_bytes` after decompression, whatever limit the application has.
 
@@ -95,7 +103,7 @@ async def read_body(request: web.Request, *, max_bytes: int) -> bytes:
             body += chunk
             if len(body) > max_bytes:
                 raise web.HTTPRequestEntityTooLarge(max_size=max_bytes, actual_size=len(body))
-    except (web.RequestPayloadError, ClientPayloadError, http_exceptions.HttpProcessingError) as error:
+    except BROKEN_BODY as error:
         raise web.HTTPBadRequest(reason="Broken body") from error
     return bytes(body)
 

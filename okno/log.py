@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from config.settings import LogSettings
 
@@ -37,9 +38,24 @@ def configure_logs(settings: LogSettings) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=ending, foreign_pre_chain=shared))
+    of_records = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=of_records, foreign_pre_chain=shared))
+    handler.addFilter(_without_strangers_bytes)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LEVELS[settings.level])
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, LEVELS[settings.level]))
+
+
+def _without_strangers_bytes(record: logging.LogRecord) -> bool:
+    """Make one line of what aiohttp says of bytes that are no HTTP: anybody can send them, as often as they like.
+
+    It logs them as errors, with a stack trace that quotes the bytes.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if record.name == "aiohttp.server" and isinstance(error, HttpProcessingError):
+        record.msg, record.args, record.exc_info, record.exc_text = "http.not_http", (), None, None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        return logging.getLogger().isEnabledFor(logging.INFO)
+    return True

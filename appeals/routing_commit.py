@@ -18,6 +18,7 @@ from appeals.offer import OfferState
 from appeals.registry import Transaction
 from appeals.routing import RoutingChange, StatusChange
 
+_FENCE = select(tables.fences.c.token).where(tables.fences.c.name == bindparam("fence")).with_for_update(read=True)
 _LAPSE = (
     update(tables.offers)
     .where(tables.offers.c.id == bindparam("offer_id"), tables.offers.c.state == OfferState.PENDING.value)
@@ -27,8 +28,7 @@ _LAPSE = (
 
 async def check_fence(transaction: Transaction, name: str, *, token: int) -> None:
     """Raise StaleLeaderError unless `token` is the newest; nobody can advance it before this transaction ends."""
-    query = select(tables.fences.c.token).where(tables.fences.c.name == name).with_for_update(read=True)
-    newest = (await transaction.connection.execute(query)).scalar()
+    newest = (await transaction.connection.execute(_FENCE, {"fence": name})).scalar()
     if newest != token:
         raise StaleLeaderError(f"fencing token {token} is stale, the newest is {newest}")
 

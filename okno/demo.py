@@ -9,14 +9,12 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from appeals.agent import Agent, Role
 from appeals.appeal import Appeal
 from appeals.envelope import Channel
 from appeals.errors import ConfigurationError
-from appeals.registry import Registry
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from connectors.base import ConnectorHealth
@@ -25,13 +23,15 @@ from okno.daemon import Daemon, Running, run_until_signal
 from okno.data_folder import prepare_data_folder
 from okno.demo_messages import DemoMessage, load_demo_messages, messages_for
 from okno.log import configure_logs
-from okno.outside.city import City
+from okno.outside.city import MAILBOX, City
 from okno.settings_file import load_settings
 
 PASSWORD = "okno-demo-2026"  # noqa: S105 - printed on the screen, for a demo on loopback
 SMTP_PORT = 8025
 POLL_S = 0.5
 SHOWN = 500  # newest appeals watched for the live lines
+HINT_EVERY = 40  # lines: a screenful
+WIDE = 110  # columns
 CHANNEL_WEIGHTS = {Channel.EMAIL: 4, Channel.TELEGRAM: 3, Channel.SMS: 3, Channel.KIOSK: 2, Channel.FAX: 1}
 TIFF_CHANCE = 0.5
 
@@ -75,7 +75,7 @@ async def _cancel_when_stopping(daemon: Daemon, show: asyncio.Task[None]) -> Non
 def _settings(options: DemoOptions, city: City) -> Settings:
     spool = options.data / "fax-spool"
     spool.mkdir(parents=True, exist_ok=True)
-    smtp_port = SMTP_PORT if _is_free(SMTP_PORT) else 0
+    smtp_port = SMTP_PORT if options.port and _is_free(SMTP_PORT) else 0  # port 0 asks for any free ones
     return load_settings(
         None,
         overrides={
@@ -133,7 +133,7 @@ async def _show(started: "asyncio.Future[Running]", city: City, options: DemoOpt
     city.daemon_is_at(running.public_url, smtp_port=smtp_port)
     _print_addresses(running, options, console)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_show_appeals(running.parts.registry, console))
+        group.create_task(_show_appeals(running, console))
         if options.traffic:
             group.create_task(
                 _write_appeals(city, options.rate, on_error=lambda text: console.print(Text(text, "red")))
@@ -149,40 +149,72 @@ def _smtp_port(healths: list[ConnectorHealth]) -> int:
 
 
 def _print_addresses(running: Running, options: DemoOptions, console: Console) -> None:
+    """Print where everything is, one address a line, so that it can be copied from a narrow terminal."""
     url = running.public_url
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row("Agents' console", f"{url}/", style="bold")
-    table.add_row("  log-ins", f"anna, boris, emma (agents), vera (supervisor); password {PASSWORD}")
-    table.add_row("Citizen's page", f"{url}/status")
-    for connector in running.connectors:
-        health = connector.health()
-        table.add_row(f"Channel {connector.name}", ", ".join(health.addresses) or health.detail or health.state.value)
-    table.add_row("API, health", f"{url}/api/openapi.json, {url}/readyz, {url}/metrics")
-    table.add_row("Data", str(options.data))
-    console.print(table)
-    console.print("Log in as anna, set yourself available: appeals will come. Ctrl-C stops.\n", style="dim")
+    healths = {connector.name: connector.health() for connector in running.connectors}
+    rows = [
+        ("Agents' console", f"{url}/"),
+        ("  log in as", f"{', '.join(agent.id for agent in demo_agents())}; password {PASSWORD}"),
+        ("Citizen's page", f"{url}/status"),
+        *((f"Channel {name}", line) for name, health in healths.items() for line in _where(health)),
+        ("API", f"{url}/api/openapi.json"),
+        ("Health", f"{url}/readyz"),
+        ("Metrics", f"{url}/metrics"),
+        ("Data", str(options.data)),
+    ]
+    last = ""
+    for name, value in rows:
+        line = Text(f"  {'' if name == last else name:<17} ").append(value, "bold" if name == rows[0][0] else "")
+        console.print(line, soft_wrap=True)
+        last = name
+    console.print(
+        "\nWrite yourself:\n"
+        "  printf 'Subject: No heating\\n\\nCold since Monday.\\n' |\n"
+        f"    curl smtp://127.0.0.1:{_smtp_port(list(healths.values()))} -T - \\\n"
+        f"    --mail-from you@example.org --mail-rcpt {MAILBOX}\n",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(_hint(running), style="dim", soft_wrap=True)
 
 
-async def _show_appeals(registry: Registry, console: Console) -> None:
-    """Print a line whenever an appeal has entered a state."""
+def _where(health: ConnectorHealth) -> tuple[str, ...]:
+    return health.addresses or (health.detail or health.state.value,)
+
+
+def _hint(running: Running) -> str:
+    return f"-- {running.public_url}/  log in as anna, password {PASSWORD}; Ctrl-C stops"
+
+
+async def _show_appeals(running: Running, console: Console) -> None:
+    """Print a line whenever an appeal has entered a state, and now and then again where to log in."""
+    registry = running.parts.registry
     seen = {appeal.id: appeal.state for appeal in await registry.list_appeals(limit=SHOWN)}
+    lines = 0
     while True:
         for appeal in reversed(await registry.list_appeals(limit=SHOWN)):
             if seen.get(appeal.id) is not appeal.state:
                 seen[appeal.id] = appeal.state
-                console.print(_line(appeal), no_wrap=True, overflow="ellipsis")
+                console.print(_line(appeal, width=console.width), no_wrap=True, overflow="ellipsis")
+                lines += 1
+                if lines % HINT_EVERY == 0:
+                    console.print(_hint(running), style="dim", soft_wrap=True)
         await asyncio.sleep(POLL_S)
 
 
-def _line(appeal: Appeal) -> Text:
+def _line(appeal: Appeal, *, width: int) -> Text:
+    """Return one step of an appeal as columns: a narrow terminal has no room for queue and agent."""
     colours = {"registered": "cyan", "waiting": "yellow", "offered": "magenta", "assigned": "blue"}
-    line = Text(f"{appeal.changed_at.astimezone():%H:%M:%S}  ")
-    line.append(appeal.number, "bold")
-    line.append(f"  {appeal.channel.value:<8}  ")
-    line.append(f"{appeal.state.value:<10}", colours.get(appeal.state.value, "green"))
-    where = [appeal.topic or "", f"queue {appeal.queue}" if appeal.queue else "", appeal.agent_id or ""]
-    line.append("  " + " · ".join(filter(None, where)) + "  ")
-    line.append(appeal.subject[:60], "dim")
+    line = Text(f"{appeal.changed_at.astimezone():%H:%M:%S} ")
+    line.append(f" {appeal.number} ", "bold")
+    line.append(f" {appeal.channel.value:<8} ")
+    line.append(f" {appeal.state.value:<10} ", colours.get(appeal.state.value, "green"))
+    if width >= WIDE:
+        line.append(f" {appeal.topic or '':<24}  {appeal.queue or '':<10}  {appeal.agent_id or '':<6} ")
+    else:
+        line.append(f" {appeal.agent_id or appeal.topic or '':<16.16} ")
+    line.append(f" {appeal.subject}", "dim")
+    line.truncate(width, overflow="ellipsis")
     return line
 
 

@@ -16,7 +16,9 @@ def demo(
     *,
     rate: Annotated[float, typer.Option(min=0.01, max=100, help="Appeals a second, over all channels.")] = 0.5,
     no_traffic: Annotated[bool, typer.Option("--no-traffic", help="Send nothing by itself.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port of the console; 0: any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="HTTP port of the console; 0: any free ones, for mail too.")
+    ] = 8080,
     data: Annotated[Path, typer.Option(help="Data folder of the demo; kept for the next time.")] = Path(
         "okno-data/demo"
     ),

@@ -26,7 +26,7 @@ from appeals.migrations.runner import migrate, missing_migrations
 from appeals.numbering import normalise_number
 from appeals.offer import Offer, OfferState
 from appeals.routing import RoutingSnapshot, RoutingView
-from appeals.routing_views import ROUTED_STATES, read_routing_views
+from appeals.routing_views import ROUTED_STATES, RoutedVersion, read_routed_versions, read_routing_views
 from appeals.rows import to_agent, to_appeal, to_citizen, to_event, to_offer, to_reply
 
 ID_PAGE = 500  # ids in one IN list
@@ -256,6 +256,13 @@ class Registry:
             async with self.database.read_briefly() as connection:
                 views += await read_routing_views(connection, page)
         return views
+
+    async def routed_versions(
+        self, state: AppealState, *, after: RoutedVersion | None, limit: int
+    ) -> list[RoutedVersion]:
+        """Return a page of the appeals in `state`, oldest in it first, from behind `after`."""
+        async with self.database.read() as connection:
+            return await read_routed_versions(connection, state, after=after, limit=limit)
 
     async def decisions(self, appeal_id: UUID) -> list[StoredDecision]:
         """Return the router's records on one appeal, oldest first (P5)."""

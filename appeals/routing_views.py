@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, exists, select
+from sqlalchemy import Select, and_, bindparam, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appeals import tables
@@ -16,6 +18,15 @@ from appeals.rows import to_appeal, to_offer
 ROUTED_STATES = (AppealState.WAITING, AppealState.OFFERED, AppealState.ASSIGNED)
 REFUSALS = (OfferState.DECLINED, OfferState.TIMED_OUT)
 FIRST_VERSION_AFTER_OFFER = 3  # of a waiting appeal: registered is 1, an offer one more, its end another
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutedVersion:
+    """At which version an appeal is that wants routing, and since when it has been in its state."""
+
+    id: UUID
+    version: int
+    changed_at: datetime
 
 
 def _view_query() -> Select[tuple[object, ...]]:
@@ -74,6 +85,20 @@ async def read_routing_views(connection: AsyncConnection, ids: Sequence[UUID]) -
         )
         for appeal, row in zip(appeals, rows, strict=True)
     ]
+
+
+async def read_routed_versions(
+    connection: AsyncConnection, state: AppealState, *, after: RoutedVersion | None, limit: int
+) -> list[RoutedVersion]:
+    """Return a page of the appeals in `state`, oldest in it first, from behind `after`."""
+    column = tables.appeals.c
+    query = select(column.id, column.version, column.changed_at).where(column.state == state.value)
+    if after is not None:
+        later = column.changed_at > after.changed_at
+        query = query.where(or_(later, and_(column.changed_at == after.changed_at, column.id > after.id)))
+        query = query.where(column.changed_at >= after.changed_at)  # said once more for the index
+    rows = await connection.execute(query.order_by(column.changed_at, column.id).limit(limit))
+    return [RoutedVersion(id=row.id, version=row.version, changed_at=row.changed_at) for row in rows]
 
 
 def _may_have_offers(appeal: Appeal) -> bool:

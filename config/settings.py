@@ -170,6 +170,8 @@ class RoutingSettings(_Section):
     disconnect_delay_s: float = Field(default=0.0, ge=0)  # … after a lost connection came back
     disconnect_grace_s: float = Field(default=20.0, ge=0)  # a connection may be lost for so long
     wrap_up_s: float = Field(default=10.0, ge=0)
+    misses_to_away: int = Field(default=3, ge=1)  # offers an agent lets time out in a row before they are set away
+    resync_interval_s: float = Field(default=30.0, gt=0)  # between walks that look for what lost queue items left apart
     lease_ttl_s: float = Field(default=4.0, gt=0.5)
     tick_s: float = Field(default=0.25, gt=0)
 

@@ -205,6 +205,7 @@ class Leader:
             fence=grant.token,
             now=self._now,
             poisoned=self._poisoned,
+            resync_interval_s=self._settings.resync_interval_s,
         )
         await session.rebuild()
         settle_memory()

@@ -42,4 +42,5 @@ class RouterPolicy:
             disconnect_delay_us=round(settings.disconnect_delay_s * SECOND_US),
             disconnect_grace_us=round(settings.disconnect_grace_s * SECOND_US),
             wrap_up_us=round(settings.wrap_up_s * SECOND_US),
+            misses_to_away=settings.misses_to_away,
         )

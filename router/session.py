@@ -28,12 +28,14 @@ from router.event import (
 from router.messages import Message, offer_gone_message, offer_message, status_message
 from router.observation import DOUBTED, appeal_events, snapshot_events
 from router.policy import instant_us
+from router.resync import Resync
 from router.rules import RuleSet, parse_rules
 from router.state import RouterState
 
 logger = structlog.get_logger(__name__)
 
 PRESENCE_INTERVAL_S = 1.0
+RESYNC_INTERVAL_S = 30.0  # if the settings say nothing else
 MANY_AGENTS = 8  # from so many on, reading all agents is cheaper than one by one
 MAX_UNSENT = 20_000  # messages kept while the agent queues are out of reach; consoles reload when they come back
 MAX_ROUNDS = 20  # of re-reading what lost its compare-and-set, before the whole memory is built anew
@@ -52,6 +54,7 @@ class LeaderSession:
         fence: int,
         now: Callable[[], datetime],
         poisoned: dict[UUID, int] | None = None,
+        resync_interval_s: float = RESYNC_INTERVAL_S,
     ) -> None:
         """`poisoned`: appeals that broke the core, by version; they are left out until they change."""
         self.state = state
@@ -66,6 +69,9 @@ class LeaderSession:
         self._pending = PendingChanges()
         self._unsent: list[Message] = []
         self._presence_due = 0.0
+        self._resync_interval_s = resync_interval_s
+        self._resync: Resync | None = None
+        self._resync_due = time.monotonic() + resync_interval_s
 
     async def rebuild(self) -> None:
         """Fill an empty memory from the registry, then decide what is due. Offers that stand are told once more."""
@@ -84,6 +90,7 @@ class LeaderSession:
         appeal_ids, agent_ids = _ids(items)
         await self._read_agents(agent_ids)
         await self._read_appeals(appeal_ids)
+        await self._resync_on()
         if time.monotonic() >= self._presence_due:
             await self._check_presence()
         self._handle(TimeAdvanced())
@@ -96,14 +103,17 @@ class LeaderSession:
 
     # ---- reading
 
-    async def _read_appeals(self, ids: Sequence[UUID]) -> None:
+    async def _read_appeals(self, ids: Sequence[UUID]) -> int:
+        """Take in what the registry says of appeals; returns for how many it was news."""
         if not ids:
-            return
+            return 0
         views = self._sound(await self._registry.routing_views(ids))
         await self._recall_rules(views)
-        for event in appeal_events(self.state, ids, views):
+        news = appeal_events(self.state, ids, views)
+        for event in news:
             self._pending.forget(_appeal_id(event))
             self._handle(event)
+        return len(news)
 
     async def _read_agents(self, ids: Sequence[str]) -> None:
         if len(ids) >= MANY_AGENTS:
@@ -136,6 +146,20 @@ class LeaderSession:
                 self._handle(AgentConnected(agent_id=agent_id))
             elif agent_id not in present and (slot.connected or slot.lost_us is None):
                 self._handle(AgentDisconnected(agent_id=agent_id))
+
+    async def _resync_on(self) -> None:
+        """Go a page on in looking for what no item told; begin anew, with the agents, when the time has come."""
+        if self._resync is None:
+            if time.monotonic() < self._resync_due:
+                return
+            self._resync = Resync(self._registry, self.state)
+            for agent in await self._registry.agents():
+                self._handle(AgentChanged(agent=agent))
+        if news := await self._read_appeals(await self._resync.next_page()):
+            logger.info("router.resynced", appeals=news)
+        if self._resync.finished:
+            self._resync = None
+            self._resync_due = time.monotonic() + self._resync_interval_s
 
     async def _recall_rules(self, views: Sequence[RoutingView]) -> None:
         """Get the rule sets back under which appeals entered their queues before this leader's time."""

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
@@ -12,8 +14,31 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 QUIET = ("mail.log", "asyncio", "httpx", "httpcore", "telegram", "twilio.http_client", "aiohttp.access", "alembic")
 
 
+class ExpendableStream:
+    """A text stream to which nothing must be written: what it cannot take is lost.
+
+    The log may go to a full disk, or into a pipe whose reader has died. The daemon's work goes on without it: an
+    exception here would come up in the middle of a mail that is already registered.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write or lose `text`."""
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, or lose it."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logs(settings: LogSettings) -> None:
     """Set up structlog and route the libraries' own logs into it. Call once, before anything logs."""
+    stream = cast("TextIO", ExpendableStream(sys.stderr))  # the two methods of it that loggers use
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -34,10 +59,10 @@ def configure_logs(settings: LogSettings) -> None:
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     of_records = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=of_records, foreign_pre_chain=shared))
     handler.addFilter(_without_strangers_bytes)

@@ -1,7 +1,7 @@
 """What operators do to the daemon: stop it, start it twice, take its stores away, ask how it is."""
 
 import asyncio
-import re
+import resource
 import smtplib
 import socket
 from collections.abc import AsyncIterator
@@ -10,25 +10,26 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from okno.exit_codes import EXIT_CONFIGURATION, EXIT_ERROR
 from okno.outside.city import City
 from tests.acceptance.aftermath import check_history_is_whole, check_registered_exactly_once
 from tests.acceptance.harness import START_TIMEOUT_S, DaemonProcess, eventually
 from tests.acceptance.mail_load import MailLoad
-from tests.servers import PostgresServer, RedisServer
+from tests.servers import PostgresServer, RedisServer, free_port
 
 UNDER_WAY = 50  # mails: the load runs
 CLEAN_STOP_TIMEOUT_S = 30.0
 CHANGE_TIMEOUT_S = 60.0
-EXIT_CONFIGURATION = 2
+LARGE_MAIL_WORDS = 10_000  # so that its blob is not kept in the database
 MEMORY_ONLY = {"delivery": {"acknowledge": False}}
 
 
-async def _until_refused(daemon: DaemonProcess) -> str:
+async def _until_refused(daemon: DaemonProcess, *, exit_code: int = EXIT_CONFIGURATION) -> str:
     """Start a daemon that must refuse to; check that it does so in one clear line, and return that line."""
     daemon.start()
-    assert await daemon.until_ended(timeout_s=START_TIMEOUT_S) == EXIT_CONFIGURATION
+    assert await daemon.until_ended(timeout_s=START_TIMEOUT_S) == exit_code
     await daemon.until_no_orphans()
-    (line,) = daemon.log().splitlines()
+    (line,) = [line for line in daemon.log().splitlines() if not line.startswith("{")]
     assert line.startswith("okno: ")
     return line
 
@@ -59,6 +60,17 @@ async def test_sigterm_while_starting_is_a_clean_stop(tmp_path: Path):
     assert daemon.faults() == []
 
 
+async def test_sigterm_with_all_stores_away_is_a_clean_stop(
+    office: DaemonProcess, own_postgres_server: PostgresServer, own_redis_server: RedisServer
+):
+    """With PostgreSQL and Redis down there is nothing to finish: exit code 0 within 30 s."""
+    for server in (own_postgres_server, own_redis_server):
+        server.kill()
+    await _until_ready(office, 503)
+    assert await office.stop(timeout_s=CLEAN_STOP_TIMEOUT_S) == 0
+    assert office.faults() == []
+
+
 # ---- refusing to start
 
 
@@ -83,11 +95,17 @@ async def test_a_taken_port_is_one_clear_line(tmp_path: Path, which: str):
     daemon = DaemonProcess(tmp_path, settings=MEMORY_ONLY)
     port = daemon.http_port if which == "http" else daemon.smtp_port
     with socket.create_server(("127.0.0.1", port)):
-        daemon.start()
-        assert await daemon.until_ended(timeout_s=START_TIMEOUT_S) == EXIT_CONFIGURATION
-        await daemon.until_no_orphans()
-    assert re.search(rf"^okno: .*{which}.*127\.0\.0\.1:{port}", daemon.log(), re.IGNORECASE | re.MULTILINE)
-    assert "Traceback" not in daemon.log()
+        line = await _until_refused(daemon)
+    assert which in line
+    assert f"127.0.0.1:{port}" in line
+
+
+@pytest.mark.parametrize("section", ["registry", "queues"])
+async def test_a_store_that_is_not_there_is_one_clear_line(tmp_path: Path, section: str):
+    """Without its database or Redis a daemon ends with exit code 1: whoever keeps it running tries again."""
+    urls = {"registry": f"postgresql://okno@127.0.0.1:{free_port()}/okno", "queues": f"redis://127.0.0.1:{free_port()}"}
+    daemon = DaemonProcess(tmp_path, settings={section: {"url": urls[section]}})
+    assert {"registry": "database", "queues": "Redis"}[section] in await _until_refused(daemon, exit_code=EXIT_ERROR)
 
 
 # ---- stores that go away
@@ -119,10 +137,10 @@ async def _get(url: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def _mail_code(city: City, name: str) -> int:
+async def _mail_code(city: City, name: str, *, text: str = "The lift is broken.") -> int:
     """Send a mail from `name`; return the code of the answer to its data."""
     try:
-        await city.write_email(sender=f"{name}@citizens.example", subject=name, text="The lift is broken.")
+        await city.write_email(sender=f"{name}@citizens.example", subject=name, text=text)
     except smtplib.SMTPDataError as error:
         return error.smtp_code
     return 250
@@ -174,6 +192,28 @@ async def test_without_postgresql_senders_are_asked_to_come_again(
         assert sum((await registry.count_by_state()).values()) == 3
         await check_history_is_whole(registry)
     assert not office.has_ended()
+
+
+async def test_on_a_full_disk_senders_are_asked_to_come_again(city: City, tmp_path: Path):
+    """No file can grow, not even the log: SMTP 451, hook 503, nothing half done; with room again both are taken in."""
+    daemon = DaemonProcess(tmp_path, settings=city.settings(spool_dir=tmp_path))
+    form = {"subject": "Lift", "text": "The lift is broken.", "name": "Boris"}
+    async with daemon:
+        city.daemon_is_at(daemon.url, smtp_port=daemon.smtp_port)
+        assert await _mail_code(city, "anna") == 250
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        assert await _mail_code(city, "boris") == 451
+        assert await _mail_code(city, "vera", text="The lift is broken. " * LARGE_MAIL_WORDS) == 451
+        assert (await city.write_at_kiosk(**form))[0] == 503
+        assert (await _get(f"{daemon.url}/healthz"))[0] == 200
+        resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert await _mail_code(city, "boris") == 250
+        assert await _mail_code(city, "vera", text="The lift is broken. " * LARGE_MAIL_WORDS) == 250
+        assert (await city.write_at_kiosk(**form))[0] == 200
+        assert await daemon.stop() == 0
+    async with daemon.registry() as registry:
+        assert sum((await registry.count_by_state()).values()) == 4
+        await check_history_is_whole(registry)
 
 
 async def test_without_redis_mail_is_taken_and_routed_later(

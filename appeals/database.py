@@ -25,6 +25,8 @@ READERS = 8  # connections
 BRIEF_READERS = 4  # connections, SQLite only
 WAIT_S = 5.0  # SQLite: how long a second process waits for the write lock
 CONNECT_TIMEOUT_S = 5
+DEAD_PEER_S = 15  # PostgreSQL: a host that does not answer for so long, ours or the server's, has gone
+ABANDONED_S = 60  # PostgreSQL: a transaction in which nothing happens for so long; its locks hold up everybody else
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
@@ -79,6 +81,34 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
         connection.exec_driver_sql(begin)
 
 
+def _keepalives() -> dict[str, int]:
+    """Return libpq's options by which we notice a server whose host has gone; the system's own take two hours."""
+    return {
+        "keepalives_idle": DEAD_PEER_S // 3,
+        "keepalives_interval": DEAD_PEER_S // 3,
+        "keepalives_count": 2,
+        "tcp_user_timeout": DEAD_PEER_S * 1000,
+    }
+
+
+def _prepare_postgresql(engine: AsyncEngine) -> None:
+    """Have the server notice when our host has gone, or stands still, and let go of our locks."""
+    settings = {
+        "tcp_keepalives_idle": DEAD_PEER_S // 3,
+        "tcp_keepalives_interval": DEAD_PEER_S // 3,
+        "tcp_keepalives_count": 2,
+        "idle_in_transaction_session_timeout": ABANDONED_S * 1000,
+    }
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_session(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for name, value in settings.items():
+            cursor.execute(f"SET {name} = {value}")
+        cursor.close()
+        connection.commit()
+
+
 class Database:
     """Engines over one database: `writer`, used one transaction at a time, `reader`, and `brief_reader`."""
 
@@ -105,8 +135,9 @@ class Database:
                 max_overflow=2,
                 pool_pre_ping=True,  # a restarted server costs a reconnect, not an error
                 pool_timeout=CONNECT_TIMEOUT_S,
-                connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **_keepalives()},
             )
+            _prepare_postgresql(self.writer)
 
     @staticmethod
     def _inline_engine(url: URL, *, pool_size: int) -> AsyncEngine:

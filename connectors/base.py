@@ -121,8 +121,9 @@ class Connector(ABC):
 
     Life: the composition root builds it, mounts `routes()`, calls `start()` (listen, log in; raises
     ConfigurationError or TransientError), runs `work()` in its task group until shut-down, then calls `stop()`,
-    which accepts nothing more and returns when what is in hand is finished. An exception out of `work()` is a bug:
-    one bad message never ends it (P4), a lost server is retried with back-off and shown in `health()`.
+    which accepts nothing more and returns when what is in hand is finished. A process that only sends calls `open()`
+    instead of `start()`. An exception out of `work()` is a bug: one bad message never ends it (P4), a lost server is
+    retried with back-off and shown in `health()`.
     """
 
     name: str  # unique among the running connectors; the registry's `connector`
@@ -132,9 +133,15 @@ class Connector(ABC):
         """HTTP routes that the daemon serves for this connector; none by default."""
         return ()
 
+    async def open(self) -> None:  # noqa: B027 - an optional part of the port
+        """Make ready to send (`send`, `retry`) without accepting messages; nothing to do by default. Idempotent.
+
+        A process that only delivers calls this instead of `start`, and `stop` at its end.
+        """
+
     @abstractmethod
     async def start(self) -> None:
-        """Begin to accept messages."""
+        """Begin to accept messages; opens what `open` opens."""
 
     async def work(self) -> None:  # noqa: B027 - an optional part of the port
         """Run the connector's own loop (polling, watching a folder); returns at once if it has none."""

@@ -1,7 +1,7 @@
 """The composition root: the only place where settings become objects and the rooms meet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -171,25 +171,25 @@ def _entry_point(name: str) -> EntryPoint:
     return found[0]
 
 
-async def start_connectors(connectors: Sequence[Connector]) -> None:
-    """Start all; if one cannot start, stop those that did and raise its error."""
-    started: list[Connector] = []
+@asynccontextmanager
+async def running_connectors(connectors: Sequence[Connector], *, receiving: bool) -> AsyncIterator[None]:
+    """Start all, or only open them in a process that just sends; on leaving, each finishes what it has in hand.
+
+    If one cannot start, those that did are stopped and its error is raised.
+    """
+    begun: list[Connector] = []
     try:
         for connector in connectors:
-            await connector.start()
-            started.append(connector)
-            logger.info("connector.started", connector=connector.name, addresses=connector.health().addresses)
-    except BaseException:
-        await stop_connectors(started)
-        raise
-
-
-async def stop_connectors(connectors: Collection[Connector]) -> None:
-    """Stop all side by side; each finishes what it has in hand."""
-    results = await asyncio.gather(*(connector.stop() for connector in connectors), return_exceptions=True)
-    for connector, result in zip(connectors, results, strict=True):
-        if isinstance(result, Exception):
-            logger.error("connector.stop_failed", connector=connector.name, exc_info=result)
+            await (connector.start() if receiving else connector.open())
+            begun.append(connector)
+            if receiving:
+                logger.info("connector.started", connector=connector.name, addresses=connector.health().addresses)
+        yield
+    finally:
+        results = await asyncio.gather(*(connector.stop() for connector in begun), return_exceptions=True)
+        for connector, result in zip(begun, results, strict=True):
+            if isinstance(result, Exception):
+                logger.error("connector.stop_failed", connector=connector.name, exc_info=result)
 
 
 def packaged_rooms() -> tuple[Path, ...]:

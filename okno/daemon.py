@@ -22,8 +22,7 @@ from okno.bootstrap import (
     build_connectors,
     check_rooms,
     opened_parts,
-    start_connectors,
-    stop_connectors,
+    running_connectors,
 )
 from okno.classification import ClassifierWorker
 from okno.data_folder import only_process, prepare_data_folder
@@ -101,20 +100,21 @@ class Daemon:
     async def _run_parts(self, parts: Parts, listening: socket.socket) -> None:
         connectors = build_connectors(parts) if self._roles & {"intake", "deliver"} else []
         receiving = connectors if "intake" in self._roles else []
-        workers = self._make_workers(parts, connectors)
+        workers = self._make_workers(parts)
+        senders = [self._delivery_loop(parts, connectors)] if "deliver" in self._roles else []
         async with self._supervised(workers):
             app = make_app(route for connector in receiving for route in connector.routes())
             operations = Operations(parts, receiving, extra=lambda: self._worker_checks(workers))
             app.add_routes(operations.routes())
             if "console" in self._roles:
                 install(app, self._console_deps(parts))
-            async with serving(app, listening):
-                await start_connectors(receiving)
-                try:
-                    await self._receive(parts, receiving)
-                finally:
-                    logger.info("daemon.stopping")
-                    await stop_connectors(receiving)
+            # Left in reverse: what is being sent is finished while the connectors are still open.
+            async with (
+                serving(app, listening),
+                running_connectors(connectors, receiving=bool(receiving)),
+                self._supervised(senders),
+            ):
+                await self._receive(parts, receiving)
         logger.info("daemon.stopped")
 
     async def _receive(self, parts: Parts, connectors: Sequence[Connector]) -> None:
@@ -124,6 +124,7 @@ class Daemon:
             logger.info("daemon.running", roles=sorted(self._roles), url=parts.public_url)
             self._on_running(Running(public_url=parts.public_url, connectors=tuple(connectors), parts=parts))
             await self._stopping.wait()
+            logger.info("daemon.stopping")
             for loop in loops:
                 loop.cancel()
 
@@ -143,7 +144,7 @@ class Daemon:
                         logger.error("daemon.worker_cancelled", worker=task.get_name())
                         task.cancel()
 
-    def _make_workers(self, parts: Parts, connectors: Sequence[Connector]) -> list[Worker]:
+    def _make_workers(self, parts: Parts) -> list[Worker]:
         workers: list[Worker] = [
             Sweeper(parts.registry, parts.queues, parts.outbox, settings=self._settings.queues, roles=self._roles)
         ]
@@ -151,8 +152,6 @@ class Daemon:
             workers.append(ClassifierWorker(parts, consumer=self._consumer, progress=self._progress))
         if "route" in self._roles:
             workers.append(make_leader(parts, holder=self._consumer))
-        if "deliver" in self._roles:
-            workers.append(self._delivery_loop(parts, connectors))
         return workers
 
     def _delivery_loop(self, parts: Parts, connectors: Sequence[Connector]) -> Worker:

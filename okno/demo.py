@@ -183,7 +183,7 @@ def _where(health: ConnectorHealth) -> tuple[str, ...]:
 
 
 def _hint(running: Running) -> str:
-    return f"-- {running.public_url}/  log in as anna, password {PASSWORD}; Ctrl-C stops"
+    return f"-- {running.public_url}/  log in: anna, {PASSWORD}; Ctrl-C stops"
 
 
 async def _show_appeals(running: Running, console: Console) -> None:

@@ -65,9 +65,14 @@ class KioskConnector(Connector):
 
     async def start(self) -> None:
         """Begin to take forms in."""
-        timeout = aiohttp.ClientTimeout(total=POST_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+        await self.open()
         self._state = HealthState.UP
+
+    async def open(self) -> None:
+        """Open the HTTP client that posts answers."""
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=POST_TIMEOUT_S)
+            self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
     async def stop(self) -> None:
         """Refuse new forms with 503 and finish what is in hand. Idempotent."""

@@ -81,7 +81,14 @@ class SmsConnector(Connector):
         )
 
     async def start(self) -> None:
-        """Open the HTTP client; nothing is asked of Twilio until there is something to send."""
+        """Begin to take hooks; nothing is asked of Twilio until there is something to send."""
+        await self.open()
+        self._state = HealthState.UP
+
+    async def open(self) -> None:
+        """Open the HTTP client."""
+        if self._api is not None:
+            return
         api_url = self._settings.api_url
         session = await self._resources.enter_async_context(
             aiohttp.ClientSession(trust_env=not is_loopback_http(api_url))  # offices often reach the world by a proxy
@@ -99,7 +106,6 @@ class SmsConnector(Connector):
             now=self._ports.now,
             receive=self._take_in,
         )
-        self._state = HealthState.UP
 
     async def work(self) -> None:
         """Ask Twilio for messages that were missed, now and every few minutes."""

@@ -72,7 +72,7 @@ class TelegramConnector(Connector):
 
     async def start(self) -> None:
         """Log in. A refused token raises ConfigurationError; a server out of reach is waited for in `work`."""
-        await self._client.open()
+        await self.open()
         self._state = HealthState.UP
         try:
             self._username = await self._client.log_in()
@@ -82,6 +82,10 @@ class TelegramConnector(Connector):
         except ConfigurationError:
             await self._client.close()
             raise
+
+    async def open(self) -> None:
+        """Open the HTTP client of the Bot API."""
+        await self._client.open()
 
     async def work(self) -> None:
         """Poll until `stop`; or see to it that Telegram knows our webhook, and return."""

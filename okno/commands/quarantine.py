@@ -109,7 +109,8 @@ def retry(entry_id: EntryId, *, as_json: Json = False, config: ConfigFile = None
             if entry.connector not in connectors:
                 raise ConfigurationError(f"connector {entry.connector!r} is not enabled in these settings")
             try:
-                registration = await connectors[entry.connector].retry(content, entry.context)
+                async with running_connectors([connectors[entry.connector]], receiving=False):
+                    registration = await connectors[entry.connector].retry(content, entry.context)
             except PermanentError as error:
                 raise PermanentError(f"still not processable, the entry is kept: {error}") from error
             note = f"registered as {registration.number}"

@@ -5,7 +5,7 @@ from typing import Any
 from uuid_utils.compat import uuid5
 
 from router.decision import Decision, HoldAppeal, MakeOffer, NotifySupervisor
-from router.pool import AgentSlot, AppealSlot, Entry, Lane, Pool, Seat
+from router.pool import AgentSlot, AppealSlot, Entry, Lane, Pool, Seat, first_for
 from router.record import RECORDED, agent_choice, appeal_choice, offer_record
 from router.rules import Step
 from router.state import OFFER_DUE, STEP_DUE, RouterState
@@ -63,12 +63,19 @@ def feed_agent(state: RouterState, agent: AgentSlot, decisions: list[Decision]) 
     """Offer a free agent the best waiting appeals until they are full. Costs their pools' lanes, not the waiting."""
     while agent.block is None and agent.spare > 0:
         spare = agent.spare
-        lanes = [lane for weight, lanes in agent.lanes.items() if weight <= spare for lane in lanes if lane.heap]
-        best = _best_head(lanes, agent)
-        if best is None or keeps_room(state, agent, best):
+        heads = [heap[0] for weight, heaps in agent.heaps.items() if weight <= spare for heap in heaps if heap]
+        if not heads:
+            return
+        best = min(heads)[3]
+        if agent.agent.id in best.refused:
+            heads = _heads_not_refused(agent)
+            if not heads:
+                return
+            best = min(heads)[3]
+        if keeps_room(state, agent, best):
             return
         waiting = sum([seat.pool.waiting for seat in agent.seats if seat.pool.weight <= spare])
-        choice = appeal_choice(state, _named_heads(lanes, agent), agent, waiting=waiting)
+        choice = appeal_choice(state, _named(heads, agent), agent, waiting=waiting)
         pool = next(lane.pool for lane in best.lanes if agent.agent.id in lane.pool.seats)
         _offer(state, best, pool, agent=agent, choice=choice, decisions=decisions)
 
@@ -84,14 +91,13 @@ def keeps_room(state: RouterState, agent: AgentSlot, slot: AppealSlot) -> bool:
         return False
     capacity = agent.agent.capacity_units
     before_us = slot.key_us - state.rules.priority_point_us
-    for weight, lanes in agent.lanes.items():
+    for weight, heaps in agent.heaps.items():
         if not spare < weight <= capacity:
             continue
-        for lane in lanes:
-            heap = lane.heap
+        for heap in heaps:
             if not heap or heap[0][0] >= before_us:
                 continue
-            first = lane.first_for(agent.agent.id) if heap[0][3].refused else heap[0]
+            first = first_for(agent.agent.id, heap) if heap[0][3].refused else heap[0]
             if first is not None and first[0] < before_us:
                 state.held_back.setdefault(first[1], {})[agent.agent.id] = agent
                 return True
@@ -106,28 +112,22 @@ def feed_held_back(state: RouterState, decisions: list[Decision]) -> None:
             feed_agent(state, let_go[agent_id], decisions)
 
 
-def _best_head(lanes: list[Lane], agent: AgentSlot) -> AppealSlot | None:
-    """Return the best appeal at the head of lanes that the agent may be offered."""
-    if not lanes:
-        return None
-    best = min([lane.heap[0] for lane in lanes])[3]
-    if not best.refused or agent.agent.id not in best.refused:
-        return best
-    heads = _heads_for(lanes, agent)
-    return min(heads)[3] if heads else None
-
-
-def _named_heads(lanes: list[Lane], agent: AgentSlot) -> list[AppealSlot]:
+def _named(heads: list[Entry], agent: AgentSlot) -> list[AppealSlot]:
     """Return the best few of the lanes' heads, each appeal once, best first: those that a record names."""
-    heads = sorted([lane.heap[0] for lane in lanes])[: 2 * RECORDED]
-    if any(head[3].refused for head in heads):
-        heads = sorted(_heads_for(lanes, agent))[: 2 * RECORDED]
-    return list(dict.fromkeys([head[3] for head in heads]))[:RECORDED]
+    heads.sort()
+    named = list(dict.fromkeys([head[3] for head in heads[: 2 * RECORDED]]))[:RECORDED]
+    for slot in named:
+        if agent.agent.id in slot.refused:
+            heads = sorted(_heads_not_refused(agent))
+            return list(dict.fromkeys([head[3] for head in heads[: 2 * RECORDED]]))[:RECORDED]
+    return named
 
 
-def _heads_for(lanes: list[Lane], agent: AgentSlot) -> list[Entry]:
-    name = agent.agent.id
-    heads = [lane.first_for(name) if lane.heap[0][3].refused else lane.heap[0] for lane in lanes]
+def _heads_not_refused(agent: AgentSlot) -> list[Entry]:
+    """Return the best appeal of each lane that the agent has not refused."""
+    spare, name = agent.spare, agent.agent.id
+    heaps = [heap for weight, heaps in agent.heaps.items() if weight <= spare for heap in heaps if heap]
+    heads = [first_for(name, heap) if heap[0][3].refused else heap[0] for heap in heaps]
     return [head for head in heads if head is not None]
 
 

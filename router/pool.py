@@ -35,7 +35,7 @@ class AgentSlot:
     """An agent as the core sees them: their record, what they hold, and whether they can be asked now."""
 
     __slots__ = (
-        "agent", "block", "connected", "delay_cause", "hash", "held", "idle_us", "lanes", "languages",
+        "agent", "block", "connected", "delay_cause", "hash", "heaps", "held", "idle_us", "languages",
         "load", "lost_us", "misses", "near", "ready_us", "seats", "settled", "stamp",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ class AgentSlot:
         self.lost_us: int | None = None  # since when the connection is lost
         self.block: str | None = None  # why they cannot be asked at all now
         self.seats: list[Seat] = []
-        self.lanes: dict[int, list[Lane]] = {}  # of their seats, in the channels they may answer, by units
+        self.heaps: dict[int, list[Heap]] = {}  # of all lanes they may be offered from, by units
         self.near: list[Pool] = []  # pools they would be in but for the language
         self.stamp = 0
         self.settled: tuple[str | None, int] | None = None  # block and load that their seats were last told
@@ -127,6 +127,7 @@ class Seat:
 
 
 Entry = tuple[int, int, int, AppealSlot]  # key, registration order, stamp: sorts as the appeals are to be served
+Heap = list[Entry]
 
 
 class Lane:
@@ -141,7 +142,7 @@ class Lane:
     def __init__(self, pool: "Pool", channel: Channel) -> None:
         self.pool = pool
         self.channel = channel
-        self.heap: list[Entry] = []
+        self.heap: Heap = []  # always this very list: the agents have it, too
         self.size = 0
 
     def add(self, slot: AppealSlot) -> None:
@@ -159,26 +160,26 @@ class Lane:
         while heap and heap[0][2] != heap[0][3].stamp:
             heapq.heappop(heap)
         if len(heap) > 4 * self.size + _SLACK:
-            self.heap = [entry for entry in heap if entry[2] == entry[3].stamp]
-            heapq.heapify(self.heap)
+            heap[:] = [entry for entry in heap if entry[2] == entry[3].stamp]
+            heapq.heapify(heap)
 
-    def first_for(self, agent_id: str) -> Entry | None:
-        """Return the best appeal that this agent has not refused."""
-        heap = self.heap
-        found, aside = None, []
-        while heap:
-            entry = heap[0]
-            slot = entry[3]
-            if entry[2] != slot.stamp:
-                heapq.heappop(heap)
-            elif agent_id in slot.refused and not slot.open_to_refusers:
-                aside.append(heapq.heappop(heap))
-            else:
-                found = entry
-                break
-        for entry in aside:
-            heapq.heappush(heap, entry)
-        return found
+
+def first_for(agent_id: str, heap: Heap) -> Entry | None:
+    """Return the best appeal of a lane's heap that the agent has not refused."""
+    found, aside = None, []
+    while heap:
+        entry = heap[0]
+        slot = entry[3]
+        if entry[2] != slot.stamp:
+            heapq.heappop(heap)
+        elif agent_id in slot.refused and not slot.open_to_refusers:
+            aside.append(heapq.heappop(heap))
+        else:
+            found = entry
+            break
+    for entry in aside:
+        heapq.heappush(heap, entry)
+    return found
 
 
 class Pool:
@@ -279,4 +280,4 @@ class Pool:
 
 def _open_lane(lane: Lane, agent: AgentSlot) -> None:
     if lane.channel in agent.agent.channels:
-        agent.lanes.setdefault(lane.pool.weight, []).append(lane)
+        agent.heaps.setdefault(lane.pool.weight, []).append(lane.heap)

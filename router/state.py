@@ -181,7 +181,7 @@ class RouterState:
             seat.pool.unseat(seat)
         for pool in slot.near:
             pool.lack_language -= 1
-        slot.seats, slot.lanes, slot.near = [], {}, []
+        slot.seats, slot.heaps, slot.near = [], {}, []
 
     def _tie_hash(self, agent_id: str) -> str:
         return hashlib.blake2b(f"{self.seed}/{agent_id}".encode(), digest_size=8).hexdigest()

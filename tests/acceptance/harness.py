@@ -116,6 +116,14 @@ class DaemonProcess(ChildProcess):
         self._process.send_signal(signal.SIGTERM)
         return await self.until_ended(timeout_s=timeout_s)
 
+    def pause(self) -> None:
+        """Let it stand still, as a machine that swaps or a virtual machine that moves does (SIGSTOP)."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, as if nothing had happened (SIGCONT)."""
+        os.kill(self.pid, signal.SIGCONT)
+
     async def until_ended(self, *, timeout_s: float) -> int:
         """Wait until this life is over and return its exit code."""
         await eventually(self.has_ended, what="end of the daemon", timeout_s=timeout_s)
@@ -155,13 +163,13 @@ class DaemonProcess(ChildProcess):
             log.seek(self._log_at)
             return [entry for entry in _entries(log.read()) if entry.get("event") == event]
 
-    def faults(self) -> list[str]:
-        """Return what is wrong in the log of all lives: errors, and tracebacks."""
-        lines = self.log().splitlines()
-        entries = _entries(self.log().encode())
-        return [line for line in lines if line.startswith("Traceback")] + [
-            orjson.dumps(entry).decode() for entry in entries if entry.get("level") in ("error", "critical")
-        ]
+    def errors(self) -> list[dict[str, Any]]:
+        """Return what all lives have logged as errors."""
+        return [entry for entry in _entries(self.log().encode()) if entry.get("level") in ("error", "critical")]
+
+    def faults(self) -> list[Any]:
+        """Return errors, and tracebacks of whatever was not caught. Children of a killed daemon may leave such."""
+        return [*self.errors(), *(line for line in self.log().splitlines() if line.startswith("Traceback"))]
 
     async def until_logged(self, event: str, *, timeout_s: float) -> None:
         """Wait for an event that this life logs; AssertionError if it ends or does not log it in time."""

@@ -161,13 +161,18 @@ class Registry:
         counted = {AppealState(row.state): row.n for row in await self._all(query)}
         return {state: counted.get(state, 0) for state in AppealState}
 
-    async def stale_appeals(self, state: AppealState, *, before: datetime, limit: int) -> list[UUID]:
-        """Return ids of appeals that entered `state` before that time, oldest first."""
+    async def stale_appeals(
+        self, state: AppealState, *, before: datetime, limit: int, after: UUID | None = None
+    ) -> list[UUID]:
+        """Return ids of appeals that entered `state` before that time, in the order they were opened.
+
+        `after`: only those opened after that one, so that a reader gets round a long backlog page by page.
+        """
         column = tables.appeals.c
-        query = (
-            select(column.id).where(column.state == state.value, column.changed_at < before).order_by(column.changed_at)
-        )
-        return [row.id for row in await self._all(query.limit(limit))]
+        query = select(column.id).where(column.state == state.value, column.changed_at < before)
+        if after is not None:
+            query = query.where(column.id > after)
+        return [row.id for row in await self._all(query.order_by(column.id).limit(limit))]
 
     async def conversation(self, appeal_id: UUID) -> Conversation:
         """Return the appeal with all that was said and done, oldest first. Raises NotFoundError."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
@@ -45,6 +46,7 @@ class Sweeper:
             "deliver": self._sweep_replies,
         }
         self._sweeps = {role: sweep for role, sweep in sweeps.items() if role in roles}
+        self._swept: dict[AppealState, UUID] = {}  # where the last turn through a long backlog ended
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -58,7 +60,7 @@ class Sweeper:
             try:
                 for role, sweep in self._sweeps.items():
                     if swept := await sweep(stale_after_s):
-                        logger.info("sweeper.queued_again", role=role, items=swept)
+                        logger.debug("sweeper.queued_again", role=role, items=swept)
                 stale_after_s = self._settings.stale_after_s
             except TransientError as error:
                 logger.warning("sweeper.put_off", reason=str(error))
@@ -76,7 +78,11 @@ class Sweeper:
         if (await self._queues.depth(stream)).waiting:
             return 0
         before = self._registry.now() - timedelta(seconds=stale_after_s)
-        ids = await self._registry.stale_appeals(state, before=before, limit=PAGE)
+        ids = await self._registry.stale_appeals(state, before=before, limit=PAGE, after=self._swept.get(state))
+        if len(ids) == PAGE:
+            self._swept[state] = ids[-1]  # the next turn goes on from here
+        else:
+            self._swept.pop(state, None)
         if ids:
             await self._queues.add(stream, [{"appeal_id": str(appeal_id)} for appeal_id in ids])
         return len(ids)

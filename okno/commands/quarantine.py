@@ -11,7 +11,7 @@ from appeals.conversation import QuarantineEntry
 from appeals.errors import ConfigurationError, PermanentError
 from appeals.quarantine import DROPPED, HELD, RETRIED, settle
 from appeals.registration import Registration
-from okno.bootstrap import build_connectors, existing_registry, opened_parts
+from okno.bootstrap import build_connectors, existing_registry, opened_parts, running_connectors
 from okno.commands.common import ConfigFile, DataDir, Json, load, run
 from okno.http_server import configured_url
 from okno.output import print_json, print_lines, print_table

@@ -18,6 +18,9 @@ AGENT_READY = "ready"
 GRACE_OVER = "grace"
 
 
+GC_THRESHOLDS = (2_000, 10, 25)  # objects made before the young are scanned; how many such scans before older ones
+
+
 class Timer(NamedTuple):
     """Something to look at when its time comes; what has happened since then decides whether it still matters."""
 
@@ -30,8 +33,11 @@ class Timer(NamedTuple):
 def settle_memory() -> None:
     """Tell the garbage collector that what is in memory now stays: scanning 100,000 appeals over and over is slow.
 
-    To be called when a memory has been built anew; what a dropped one left behind is collected first.
+    To be called when a memory has been built anew; what a dropped one left behind is collected first. What comes after
+    is scanned as a whole ten times less often than Python would: appeals that go leave no cycles behind, and a scan
+    of those that came stops everything for 30 ms.
     """
+    gc.set_threshold(*GC_THRESHOLDS)
     gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -91,7 +91,8 @@ def _appeal_gone(state: RouterState, event: events.AppealGone, decisions: list[D
     if was_assigned:
         holder.idle_us = state.now_us
         _delay(state, holder, state.policy.wrap_up_us, cause="wrap_up")
-    state.refresh(holder)
+    else:
+        state.refresh(holder)
     feed_agent(state, holder, decisions)
 
 

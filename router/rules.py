@@ -66,6 +66,7 @@ class _Verdict:
     rule: Rule
     passed_over: tuple[str, ...]
     errors: Mapping[str, str]
+    facts: Mapping[str, Any]
 
 
 class RuleSet:
@@ -104,7 +105,7 @@ class RuleSet:
             rule=verdict.rule,
             passed_over=verdict.passed_over,
             errors=verdict.errors,
-            facts={name: _json(value) for name, value in facts.items()},
+            facts=verdict.facts,
         )
 
     def rule_for(self, view: RoutingView, clock: OfficeClock) -> Rule | None:
@@ -125,6 +126,7 @@ class RuleSet:
             rule=self.rules[index] if index < len(outcomes) else self._fallback,
             passed_over=self._names[:index],
             errors={self._names[n]: outcome.error for n, outcome in enumerate(outcomes[:index]) if outcome.error},
+            facts={name: _json(value) for name, value in facts.items()},
         )
 
     def _placement(self, rule: Rule, view: RoutingView) -> Placement:

@@ -4,14 +4,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appeals.envelope import Channel
 from appeals.errors import ConfigurationError
 from router.conditions import VARIABLES, OfficeClock, check_condition
 from router.rule_model import parse_duration
-from router.rules import FALLBACK_RULE, default_rules_path, load_rules, parse_rules
+from router.rules import FALLBACK_RULE, RuleSet, default_rules_path, load_rules, parse_rules
 from tests.unit.router.conftest import RULES, make_view
 
 MOSCOW = OfficeClock(timezone=ZoneInfo("Europe/Moscow"))
@@ -235,3 +235,37 @@ def test_faults_of_near_conditions_are_in_place(words: list[str]):
     source = " ".join(words)
     for fault in check_condition(source):
         assert 0 <= fault.offset <= len(source)
+
+
+KINDS = st.fixed_dictionaries(
+    {
+        "topic": st.sampled_from([None, "housing.heating", "roads"]),
+        "priority": st.sampled_from([0, 1, 50]),
+        "segments": st.sampled_from([frozenset(), frozenset({"medical"}), frozenset({"medical", "veteran"})]),
+        "has_attachments": st.booleans(),
+    }
+)
+ASKING = """
+version: 1
+queues: {one: {}, two: {}, three: {}, rest: {}}
+rules:
+  - {name: one, when: '"medical" in citizen.segments && has_attachments', queue: one}
+  - {name: two, when: 'topic.startsWith("housing.") && priority > 0', queue: two}
+  - {name: three, when: 'size(citizen.segments) == 2', queue: three}
+  - {name: rest, when: "true", queue: rest}
+"""
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(KINDS, min_size=1, max_size=8))
+def test_kept_answers_are_those_of_asking_anew(kinds: list[dict[str, Any]]):
+    """A rule set that has answered before says of every appeal what a fresh one says."""
+    kept = parse_rules(ASKING)
+    for number, fields in enumerate(kinds, start=1):
+        view = make_view(number, **fields)
+        assert kept.place(view, MOSCOW) == fresh().place(view, MOSCOW)
+
+
+def fresh() -> RuleSet:
+    """Return a rule set that has answered nothing yet."""
+    return parse_rules(ASKING)

@@ -19,8 +19,9 @@ from appeals.appeal import Appeal
 from appeals.conversation import Conversation, StoredDecision
 from appeals.envelope import AppealEnvelope, ContactPoint
 from appeals.event_chain import StoredEvent
+from appeals.numbering import mask_secret_codes
 from appeals.offer import Offer
-from appeals.reply import UNSENT_STATES, Reply
+from appeals.reply import UNSENT_STATES, Reply, ReplyKind
 from config.settings import OfficeSettings
 
 
@@ -98,7 +99,7 @@ def reply_view(reply: Reply) -> ReplyView:
         channel=reply.channel,
         recipient=reply.recipient,
         subject=reply.subject,
-        text=reply.text,
+        text=mask_secret_codes(reply.text) if reply.kind is ReplyKind.ACKNOWLEDGEMENT else reply.text,
         language=reply.language,
         attachments=tuple(
             ReplyAttachmentView(

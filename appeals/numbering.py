@@ -15,11 +15,11 @@ from stdnum import damm
 
 RANDOM_DIGITS = 9
 NUMBER_DIGITS = RANDOM_DIGITS + 1
-CODE_CHARS = 8  # 40 bits; the citizen's page limits the rate of tries
-CODE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U
+CODE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O, U; eight of them, 40 bits
 TOKEN_MAC_BYTES = 8
 
 _NUMBER = re.compile(r"(?<!\d)(?<!\+)(\d{3})([- \u00a0]?)(\d{3})\2(\d{4})(?!\d)")
+_CODE = re.compile(rf"\b[{CODE_ALPHABET}]{{4}}-[{CODE_ALPHABET}]{{4}}\b")
 _NOT_DIGITS = re.compile(r"[\s\u00a0\u2010-\u2015№#-]+")
 _LOOKALIKES = str.maketrans({"O": "0", "I": "1", "L": "1", "О": "0", "-": None, " ": None})
 
@@ -71,6 +71,11 @@ def check_secret_code(key: bytes, appeal_id: UUID, code: str) -> bool:
     given = code.strip().upper().translate(_LOOKALIKES)
     wanted = secret_code(key, appeal_id).replace("-", "")
     return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def mask_secret_codes(text: str) -> str:
+    """Return `text` with dots for every secret code: it is the citizen's, not the agents'."""
+    return _CODE.sub("••••-••••", text)
 
 
 def reply_token(key: bytes, appeal_id: UUID) -> str:

@@ -9,6 +9,7 @@ from appeals.numbering import (
     CODE_ALPHABET,
     check_secret_code,
     find_number,
+    mask_secret_codes,
     new_number,
     normalise_number,
     read_reply_token,
@@ -85,3 +86,12 @@ def test_a_token_comes_back_as_its_appeal(appeal_id: UUID):
 def test_no_text_is_a_token_unless_signed(text: str):
     """Forged or broken tokens are None, never an error."""
     assert read_reply_token(KEY, text) is None
+
+
+@given(st.uuids())
+def test_agents_do_not_see_a_citizen_s_code(appeal_id: UUID):
+    """The code is masked wherever it stands in a text; the number stays."""
+    number, code = new_number(), secret_code(KEY, appeal_id)
+    text = mask_secret_codes(f"Номер: {number}, секретный код: {code}\nhttps://okno.example/status#n={number}&c={code}")
+    assert code not in text
+    assert text.count(number) == 2

@@ -43,6 +43,13 @@ async def lossy(tmp_path: Path, queues: LossyQueues) -> AsyncIterator[Desk]:
         yield desk
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def lossy_anywhere(request: pytest.FixtureRequest, tmp_path: Path, queues: LossyQueues) -> AsyncIterator[Desk]:
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    async with open_desk(tmp_path, queues, url=url) as desk:
+        yield desk
+
+
 async def offer_to(desk: Desk, agent_id: str, appeal: Appeal) -> Offer:
     """Wait until the appeal is offered to the agent."""
 
@@ -117,8 +124,9 @@ async def test_status_whose_item_was_lost_counts(lossy: Desk, queues: LossyQueue
         await lossy.in_state(AppealState.WAITING, 1)
 
 
-async def test_walk_goes_on_over_many_pages(lossy: Desk, queues: LossyQueues, monkeypatch: pytest.MonkeyPatch):
+async def test_walk_goes_on_over_many_pages(lossy_anywhere: Desk, queues: LossyQueues, monkeypatch: pytest.MonkeyPatch):
     """A walk of many pages finds every lost appeal and no other is disturbed."""
+    lossy = lossy_anywhere
     monkeypatch.setattr(resync, "PAGE", 3)
     async with lossy.leading(lossy.leader(resync_interval_s=SOON_S)) as leader:
         await lossy.join("anna", capacity_units=100)

@@ -68,7 +68,7 @@ def _okno() -> None:
 def main() -> None:
     """Run the command line. Errors are one clear line on standard error, never a stack trace."""
     try:
-        app()
+        app(prog_name="okno")  # `python -m okno` too
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `okno appeals export | head`

@@ -12,6 +12,7 @@ import typer
 from appeals.appeal import Appeal, AppealState
 from appeals.conversation import Conversation
 from appeals.envelope import Channel
+from appeals.errors import ConfigurationError
 from appeals.registry import Registry
 from okno.bootstrap import existing_registry
 from okno.commands.common import ConfigFile, DataDir, Json, load, run
@@ -125,7 +126,12 @@ def export(
                         progress(f"{count} appeals")
         return count
 
-    count = run(main())
+    try:
+        count = run(main())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"{out or 'standard output'} cannot be written ({error.strerror})") from error
     progress(f"{count} appeals exported" + (f" to {out}" if out else ""))
 
 

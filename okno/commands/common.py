@@ -8,7 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from config.settings import Settings
+from config.settings import LogSettings, Settings
+from okno.log import configure_logs
 from okno.settings_file import find_settings_file, load_settings
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class Loaded:
 
 def load(config: Path | None, data: Path | None = None, **overrides: Any) -> Loaded:
     """Read the settings with a command's options over them. Raises ConfigurationError."""
+    configure_logs(LogSettings(level="warning"))  # to standard error; `run` sets its own
     path = find_settings_file(config)
     if data is not None:
         overrides["data_dir"] = data

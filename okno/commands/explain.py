@@ -37,4 +37,4 @@ def explain(
     elif not explanation.decisions:
         print_lines(f"{explanation.number}: the router has not decided anything about it yet")
     else:
-        print_lines(explanation.text().rstrip())
+        print_lines(explanation.number, explanation.text().rstrip())

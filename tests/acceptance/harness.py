@@ -42,6 +42,14 @@ async def eventually(condition, *, what: str, timeout_s: float) -> None:
         await asyncio.sleep(POLL_S)
 
 
+class DaemonEndedError(AssertionError):
+    """The daemon ended where it should have run; `exit_code` is what it ended with."""
+
+    def __init__(self, exit_code: int, *, log_tail: str) -> None:
+        super().__init__(f"the daemon ended (exit code {exit_code}):\n{log_tail}")
+        self.exit_code = exit_code
+
+
 class DaemonProcess(ChildProcess):
     """One `okno run`. As an async context manager it is running inside the block and gone, children too, after it.
 
@@ -112,17 +120,20 @@ class DaemonProcess(ChildProcess):
 
     async def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Send SIGTERM and return the exit code."""
-        assert self._process is not None, "not started"
-        self._process.send_signal(signal.SIGTERM)
+        self._signal_only(signal.SIGTERM)
         return await self.until_ended(timeout_s=timeout_s)
 
     def pause(self) -> None:
         """Let it stand still, as a machine that swaps or a virtual machine that moves does (SIGSTOP)."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal_only(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on, as if nothing had happened (SIGCONT)."""
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal_only(signal.SIGCONT)
+
+    def _signal_only(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not started"
+        self._process.send_signal(number)
 
     async def until_ended(self, *, timeout_s: float) -> int:
         """Wait until this life is over and return its exit code."""
@@ -172,13 +183,15 @@ class DaemonProcess(ChildProcess):
         return [*self.errors(), *(line for line in self.log().splitlines() if line.startswith("Traceback"))]
 
     async def until_logged(self, event: str, *, timeout_s: float) -> None:
-        """Wait for an event that this life logs; AssertionError if it ends or does not log it in time."""
+        """Wait for an event that this life logs; DaemonEndedError if it ends, AssertionError if it is too late."""
 
         def logged() -> bool:
             ended = self.has_ended()
             if self.entries(event):
                 return True
-            assert not ended, f"the daemon ended (exit code {self._process.returncode}):\n{self.log_tail()}"
+            if ended:
+                assert self._process is not None
+                raise DaemonEndedError(self._process.returncode, log_tail=self.log_tail())
             return False
 
         await eventually(logged, what=f"{event} in the log", timeout_s=timeout_s)

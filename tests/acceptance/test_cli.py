@@ -176,7 +176,7 @@ def test_every_command_has_help_and_json(okno: Shell, tmp_path: Path):
     for command in COMMANDS:  # in one process: importing everything for each takes a minute
         done = runner.invoke(app, [*command.split(), "--help"], prog_name="okno")
         assert (done.exit_code, done.stderr) == (0, ""), command
-        assert f"Usage: {' '.join(('okno', command)).strip()}" in done.output
+        assert f"Usage: okno {command}".rstrip() in done.output
         assert "completion" not in done.output
         is_group = "COMMAND" in done.output
         assert is_group or command in WITHOUT_JSON or "--json" in done.output, command
@@ -365,7 +365,9 @@ def test_explain(office: Office):
     assert "anna" in told["en"]
     explained = office.okno("explain", number, "--json").json()
     assert explained["number"] == number
-    assert all(decision["agrees"] for decision in explained["decisions"])
+    agreements = [decision["agrees"] for decision in explained["decisions"]]
+    assert True in agreements
+    assert False not in agreements  # None: a placing by rules has nothing to compute again
     assert office.okno("explain", "123").code == 1
 
 

@@ -38,6 +38,7 @@ def test_not_worth_retrying(status: int):
         (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3_000, 3_600),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
     ],
+    ids=["seconds", "in an hour", "long ago"],
 )
 def test_reads_retry_after(value: str, least: float, most: float):
     """Seconds or a date (RFC 9110 §10.2.3), never negative."""

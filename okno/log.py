@@ -11,7 +11,17 @@ from aiohttp.http_exceptions import HttpProcessingError
 from config.settings import LogSettings
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-QUIET = ("mail.log", "asyncio", "httpx", "httpcore", "telegram", "twilio.http_client", "aiohttp.access", "alembic", "watchfiles")
+QUIET = (
+    "mail.log",
+    "asyncio",
+    "httpx",
+    "httpcore",
+    "telegram",
+    "twilio.http_client",
+    "aiohttp.access",
+    "alembic",
+    "watchfiles",
+)
 
 
 class ExpendableStream:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from appeals import tables
 from appeals.appeal import Appeal, AppealState, check_transition
@@ -14,6 +14,13 @@ from appeals.errors import NotFoundError, StaleVersionError
 from appeals.event_chain import Event
 from appeals.registry import Transaction
 from appeals.rows import to_appeal
+
+_LOCK = (
+    select(tables.appeals)
+    .where(tables.appeals.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(tables.appeals.c.id)  # all writers lock in one order: no deadlock
+    .with_for_update()
+)
 
 
 class AppealChanges:
@@ -26,8 +33,7 @@ class AppealChanges:
 
     async def lock(self, ids: Collection[UUID]) -> Mapping[UUID, Appeal]:
         """Read appeals so that nobody else can change them before the commit (SQLite holds its one write lock)."""
-        query = select(tables.appeals).where(tables.appeals.c.id.in_(ids)).order_by(tables.appeals.c.id)
-        rows = await self._transaction.connection.execute(query.with_for_update())
+        rows = await self._transaction.connection.execute(_LOCK, {"ids": list(ids)})
         for row in rows:
             self.adopt(to_appeal(row))
         return self._current

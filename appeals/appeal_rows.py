@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appeals import tables
 from appeals.appeal import Appeal
+from appeals.bulk_rows import update_rows
 from appeals.errors import StaleVersionError
 
 MUTABLE = (
@@ -29,20 +29,14 @@ MUTABLE = (
     "attributes",
 )
 
-_UPDATE = (
-    update(tables.appeals)
-    .where(tables.appeals.c.id == bindparam("base_id"), tables.appeals.c.version == bindparam("base_version"))
-    .values({name: bindparam(f"new_{name}") for name in MUTABLE})
-)
-
 
 async def write_changed(connection: AsyncConnection, changed: Sequence[tuple[Appeal, int]]) -> None:
     """Write (appeal, the version it was read at) pairs, each where that version is still the newest.
 
     Raises StaleVersionError if one is not: the caller's transaction must then be rolled back.
     """
-    result = await connection.execute(_UPDATE, [_row(appeal, version) for appeal, version in changed])
-    if result.rowcount != len(changed):
+    rows = [_row(appeal, version) for appeal, version in changed]
+    if await update_rows(connection, tables.appeals, rows, keys=("id", "version"), values=MUTABLE) != len(rows):
         raise StaleVersionError("an appeal was changed in the meantime")
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appeals import tables
 from appeals.blobs import BlobStore
-from appeals.bulk_insert import insert_rows
+from appeals.bulk_rows import insert_rows
 
 
 def insert_new(table: Table, *, is_sqlite: bool) -> Any:

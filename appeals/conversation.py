@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from appeals.appeal import Appeal
+from appeals.appeal import Appeal, AppealState
 from appeals.citizen import Citizen
 from appeals.envelope import AppealEnvelope, Channel
 from appeals.event_chain import StoredEvent
@@ -30,7 +30,9 @@ class Conversation:
 class AppealText:
     """An appeal with the words to classify it by."""
 
-    appeal: Appeal
+    appeal_id: UUID
+    version: int
+    state: AppealState
     text: str  # subject, line break, clean text
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from appeals import tables
-from appeals.bulk_insert import insert_rows
+from appeals.bulk_rows import insert_rows
 
 GENESIS_HASH = "0" * 64
 

@@ -23,6 +23,8 @@ from config.settings import RegistrySettings
 
 MAX_RACES = 5  # another process registered the same citizen or talk at the same moment: read again and retry
 QUIET_SHARE = 8  # of the linger, in quiet times
+PRESSED_FROM = 4  # messages a group: some two hundred a second
+PRESSED_FOR_S = 0.1  # after such a group
 
 logger = structlog.get_logger(__name__)
 
@@ -51,6 +53,8 @@ class Intake:
         self._notifier = notifier
         self._gathering: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._last_group = 0
+        self._pressed_until = 0.0  # event loop's time
         self._stopping = False
         self._worker: asyncio.Task[None] | None = None
 
@@ -85,27 +89,35 @@ class Intake:
         logger.warning("intake.quarantined", connector=item.connector, stage=item.stage, entry_id=str(entry_id))
         return entry_id
 
+    def is_pressed(self) -> bool:
+        """Tell whether many messages wait for their commit: stages that can wait should let the intake go first."""
+        return asyncio.get_running_loop().time() < self._pressed_until
+
     # ---- the worker
     async def _work(self) -> None:
-        last_group = 0
         while True:
             await self._arrived.wait()
             if self._stopping and not self._gathering:
                 return
             if len(self._gathering) < self._settings.group_max_messages and not self._stopping:
-                await asyncio.sleep(self._linger_s(last_group))
+                await asyncio.sleep(self._linger_s())
             group = self._gathering[: self._settings.group_max_messages]
             del self._gathering[: len(group)]
             if not self._gathering and not self._stopping:
                 self._arrived.clear()
-            last_group = len(group)
+            self._note_pressure(len(group))
             if group:
                 await self._settle(group)
 
-    def _linger_s(self, last_group: int) -> float:
+    def _note_pressure(self, group: int) -> None:
+        self._last_group = group
+        if group >= PRESSED_FROM:
+            self._pressed_until = asyncio.get_running_loop().time() + PRESSED_FOR_S
+
+    def _linger_s(self) -> float:
         """Wait for company in busy times only: a lone message after a lone message hardly finds any."""
         linger_s = self._settings.group_linger_ms / 1000
-        return linger_s if last_group > 1 or len(self._gathering) > 1 else linger_s / QUIET_SHARE
+        return linger_s if self._last_group > 1 or len(self._gathering) > 1 else linger_s / QUIET_SHARE
 
     async def _settle(self, group: Sequence[_Waiting]) -> None:
         """Commit a group. If one message breaks it, each is tried alone, so that it fails alone."""

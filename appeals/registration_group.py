@@ -12,7 +12,7 @@ from appeals import tables
 from appeals.acknowledgement import acknowledgement, guess_language
 from appeals.appeal import Appeal, AppealState, check_transition
 from appeals.appeal_rows import write_changed
-from appeals.bulk_insert import insert_rows
+from appeals.bulk_rows import insert_rows
 from appeals.deadlines import answer_deadline
 from appeals.envelope import AppealEnvelope, Channel, ContactPoint
 from appeals.event_chain import Event

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Table, func, or_, select, true
+import orjson
+from sqlalchemy import ColumnElement, Row, Select, Table, bindparam, func, or_, select, true
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -195,21 +196,13 @@ class Registry:
 
     async def texts(self, appeal_ids: Sequence[UUID]) -> list[AppealText]:
         """Return each appeal with the words to classify it by: subject and clean text of its first envelope."""
-        appeals: dict[UUID, Appeal] = {}
-        first: dict[UUID, AppealEnvelope] = {}
-        column = tables.envelopes.c
+        texts: dict[UUID, AppealText] = {}
         for page in _pages(appeal_ids):
-            query = select(column.appeal_id, column.document).where(column.appeal_id.in_(page))
             async with self.database.read_briefly() as connection:
-                rows = (await connection.execute(_appeals_in(page))).all()
-                appeals |= {row.id: to_appeal(row) for row in rows}
-                for row in await connection.execute(query.order_by(column.received_at)):
-                    if row.appeal_id not in first:
-                        first[row.appeal_id] = AppealEnvelope.model_validate_json(row.document)
-        return [
-            AppealText(appeal=appeals[key], text=f"{envelope.subject}\n{envelope.clean_text or envelope.text}".strip())
-            for key, envelope in first.items()
-        ]
+                for row in await connection.execute(_TEXTS, {"ids": page}):
+                    if row.id not in texts:
+                        texts[row.id] = _appeal_text(row)
+        return list(texts.values())
 
     async def find_envelope(self, dedup_key: str) -> StoredEnvelope | None:
         """Return where a message was registered, or None."""
@@ -327,6 +320,20 @@ class Registry:
         async with self.database.read() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
+
+
+_TEXTS = (
+    select(tables.appeals.c.id, tables.appeals.c.version, tables.appeals.c.state, tables.envelopes.c.document)
+    .join(tables.envelopes, tables.envelopes.c.appeal_id == tables.appeals.c.id)
+    .where(tables.appeals.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(tables.envelopes.c.received_at)
+)
+
+
+def _appeal_text(row: Row[Any, Any, Any, Any]) -> AppealText:
+    envelope = orjson.loads(row.document)  # three fields of many: no need to make the whole record
+    text = f"{envelope['subject']}\n{envelope['clean_text'] or envelope['text']}".strip()
+    return AppealText(appeal_id=row.id, version=row.version, state=AppealState(row.state), text=text)
 
 
 def _pages(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

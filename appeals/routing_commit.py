@@ -11,7 +11,7 @@ from appeals import tables
 from appeals.appeal import Appeal, AppealState
 from appeals.appeal_changes import AppealChanges
 from appeals.blob_rows import insert_new
-from appeals.bulk_insert import insert_rows
+from appeals.bulk_rows import insert_rows
 from appeals.errors import StaleLeaderError
 from appeals.event_chain import Event
 from appeals.offer import OfferState

@@ -1,11 +1,11 @@
 """The consumer of the stream `classify`: gives registered appeals a topic, a priority and a language."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
 
-from appeals.appeal import Appeal, AppealState
+from appeals.appeal import AppealState
 from appeals.conversation import AppealText
 from appeals.errors import PermanentError
 from appeals.lifecycle import Classification, Lifecycle
@@ -19,7 +19,6 @@ from queues.worker import WorkerLoop
 
 logger = structlog.get_logger(__name__)
 
-GATHER_S = 0.025  # in busy times; far below what an agent notices
 UNDETERMINED = "und"  # BCP 47
 
 
@@ -41,8 +40,9 @@ class ClassifyWorker:
         settings: ClassifierSettings,
         queue_settings: QueueSettings,
         consumer: str,
+        yield_to: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`consumer`: unique among all processes. `classifier` must be started before `run`."""
+        """`consumer`: unique among all processes; `classifier` must be started before `run`; `yield_to`: who goes first."""
         self._registry = registry
         self._lifecycle = lifecycle
         self._classifier = classifier
@@ -57,7 +57,8 @@ class ClassifyWorker:
             max_tries=queue_settings.max_tries,
             claim_idle_s=queue_settings.claim_idle_s,
             batch=settings.batch,
-            gather_s=GATHER_S,
+            gather=True,
+            yield_to=yield_to,
         )
 
     async def run(self) -> None:
@@ -79,24 +80,24 @@ class ClassifyWorker:
             return
         written = [entry for entry in waiting if entry.text.strip()]
         predictions = await self._classifier.predict([entry.text for entry in written])
-        found = [self._classification(entry.appeal, said) for entry, said in zip(written, predictions, strict=True)]
-        found += [self._triage(entry.appeal) for entry in waiting if not entry.text.strip()]
+        found = [self._classification(entry, said) for entry, said in zip(written, predictions, strict=True)]
+        found += [self._triage(entry.appeal_id, version=entry.version) for entry in waiting if not entry.text.strip()]
         await self._commit(found)
 
     async def _registered(self, appeal_ids: Sequence[UUID]) -> list[AppealText]:
         texts = await self._registry.texts(list(dict.fromkeys(appeal_ids)))
-        return [entry for entry in texts if entry.appeal.state is AppealState.REGISTERED]
+        return [entry for entry in texts if entry.state is AppealState.REGISTERED]
 
     async def _commit(self, found: Sequence[Classification]) -> None:
         lost = await self._lifecycle.classify(found)  # lost: changed meanwhile, so no longer ours to classify
         unknown = sum(item.topic == UNKNOWN for item in found)
         logger.info("classifier.appeals_classified", appeals=len(found), unknown=unknown, lost=len(lost))
 
-    def _classification(self, appeal: Appeal, said: Prediction) -> Classification:
+    def _classification(self, entry: AppealText, said: Prediction) -> Classification:
         sure = said.topic != UNKNOWN and said.confidence >= self._threshold
         return Classification(
-            appeal_id=appeal.id,
-            version=appeal.version,
+            appeal_id=entry.appeal_id,
+            version=entry.version,
             topic=said.topic if sure else UNKNOWN,
             confidence=said.confidence,
             language=said.language,
@@ -104,10 +105,10 @@ class ClassifyWorker:
             alternatives=tuple((guess.topic, guess.confidence) for guess in said.alternatives),
         )
 
-    def _triage(self, appeal: Appeal) -> Classification:
+    def _triage(self, appeal_id: UUID, *, version: int) -> Classification:
         return Classification(
-            appeal_id=appeal.id,
-            version=appeal.version,
+            appeal_id=appeal_id,
+            version=version,
             topic=UNKNOWN,
             confidence=0.0,
             language=UNDETERMINED,
@@ -127,7 +128,7 @@ class ClassifyWorker:
         appeals = await self._registry.appeals_by_id([appeal_id])
         waiting = [appeal for appeal in appeals if appeal.state is AppealState.REGISTERED]
         if waiting:
-            await self._commit([self._triage(appeal) for appeal in waiting])
+            await self._commit([self._triage(appeal.id, version=appeal.version) for appeal in waiting])
 
 
 def _appeal_id(item: WorkItem) -> UUID:

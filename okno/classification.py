@@ -95,4 +95,5 @@ class ClassifierWorker:
             settings=settings.classifier,
             queue_settings=settings.queues,
             consumer=self._consumer,
+            yield_to=self._parts.intake.is_pressed,
         )

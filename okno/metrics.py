@@ -75,6 +75,10 @@ class MeteredIntake:
         self._metrics.registered.labels(envelope.channel.value, _outcome(registration)).inc()
         return registration
 
+    def is_pressed(self) -> bool:
+        """Tell whether the intake has its hands full; see `appeals.intake.Intake`."""
+        return self._intake.is_pressed()
+
     async def quarantine(self, item: QuarantineItem, content: bytes) -> UUID:
         """Quarantine; see `connectors.base.Intake`."""
         entry_id = await self._intake.quarantine(item, content)

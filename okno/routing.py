@@ -62,5 +62,6 @@ def make_leader(parts: Parts, *, holder: str) -> LeaderWorker:
         office=OfficeClock(timezone=ZoneInfo(settings.office.timezone)),
         holder=holder,
         now=parts.registry.now,
+        yield_to=parts.intake.is_pressed,
     )
     return LeaderWorker(leader, parts)

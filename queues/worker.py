@@ -26,9 +26,30 @@ Handler = Callable[[list[WorkItem]], Awaitable[None]]
 PoisonHandler = Callable[[WorkItem, Exception], Awaitable[None]]
 
 FIRST_BACK_OFF_S: Final = 0.1
+GATHERING_PER_ITEM_S: Final = 0.0015
+MAX_GATHERING_S: Final = 0.15
+MAX_YIELD_S: Final = 1.0
+YIELD_POLL_S: Final = 0.05
 OUTAGE_AFTER: Final = 3  # items in a row that fail transiently, none having passed: it is not the items' fault
 
 logger = structlog.get_logger(__name__)
+
+
+def gathering_pause_s(items: int) -> float:
+    """Return how long to let the next items gather after a batch of `items`, in seconds.
+
+    A batch has a fixed cost, most of it transactions, and shares its process with the intake, which must not wait. So
+    the busier a stage is, the larger its batches become, within what an agent does not notice; alone, it never pauses.
+    """
+    return min(MAX_GATHERING_S, (items - 1) * GATHERING_PER_ITEM_S)
+
+
+async def let_go_first(is_pressed: Callable[[], bool]) -> None:
+    """Wait while `is_pressed`, at most MAX_YIELD_S: what is registered can wait, what is not may be lost."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + MAX_YIELD_S
+    while is_pressed() and loop.time() < until:  # noqa: ASYNC110 - asked seldom; an event would cost each message
+        await asyncio.sleep(YIELD_POLL_S)
 
 
 class WorkerLoop:
@@ -52,13 +73,14 @@ class WorkerLoop:
         claim_idle_s: float = 30.0,
         batch: int = READ_BATCH,
         block_s: float = 1.0,
-        gather_s: float = 0.0,
+        gather: bool = False,
+        yield_to: Callable[[], bool] = lambda: False,
         max_back_off_s: float = 2.0,
     ) -> None:
         """`consumer`: unique among all processes. `block_s`: the longest a stop waits while nothing is in hand.
 
-        `gather_s`: after a batch of several items, how long to let the next ones gather: a busy stage then works in
-        large batches, which cost far less an item.
+        `gather`: in busy times, let items gather before the next read (`gathering_pause_s`). `yield_to`: while it is
+        true, a batch is put off, at most MAX_YIELD_S.
         """
         self._queues = queues
         self._stream = stream
@@ -69,7 +91,8 @@ class WorkerLoop:
         self._claim_idle_s = claim_idle_s
         self._batch = batch
         self._block_s = block_s
-        self._gather_s = gather_s
+        self._gather = gather
+        self._yield_to = yield_to
         self._max_back_off_s = max_back_off_s
         self._stopping = asyncio.Event()
         self._failures = 0  # turns in a row that ended in a back-off
@@ -106,8 +129,10 @@ class WorkerLoop:
         if items:
             await self._work_through(items)
         self._failures = 0
-        if self._gather_s and 1 < len(items) < self._batch:
-            await asyncio.sleep(self._gather_s)
+        if self._gather and 1 < len(items) < self._batch:
+            await asyncio.sleep(gathering_pause_s(len(items)))
+        if len(items) > 1:
+            await let_go_first(self._yield_to)
 
     async def _back_off(self, error: Exception) -> None:
         """Wait, longer each time, with jitter so that workers do not come back all at once; `stop` ends it."""

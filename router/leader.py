@@ -14,6 +14,7 @@ from appeals.lifecycle import RuleSet as RuleSetRecord
 from appeals.registry import Registry
 from config.settings import RoutingSettings
 from queues.port import ROUTE, LeaseGrant, Queues
+from queues.worker import gathering_pause_s, let_go_first
 from router.conditions import OfficeClock
 from router.policy import RouterPolicy
 from router.rules_source import RulesSource
@@ -24,7 +25,6 @@ logger = structlog.get_logger(__name__)
 
 LEASE = "router"
 READ_COUNT = 200  # items a batch: one commit for all of them
-STEP_SPACING_S = 0.025  # between the starts of steps while items keep coming: a step costs some ms however small it is
 STANDBY_POLL_S = 0.25  # how often a stand-by asks for the lease
 FIRST_BACK_OFF_S = 0.1
 MAX_BACK_OFF_S = 2.0
@@ -68,6 +68,7 @@ class Leader:
         holder: str,
         seed: int = 0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        yield_to: Callable[[], bool] = lambda: False,
     ) -> None:
         self._registry = registry
         self._lifecycle = lifecycle
@@ -78,6 +79,7 @@ class Leader:
         self._holder = holder
         self._seed = seed
         self._now = now
+        self._yield_to = yield_to
         self._role = "stopped"
         self._trouble = ""
         self._grant: LeaseGrant | None = None
@@ -214,7 +216,6 @@ class Leader:
 
     async def _follow(self, session: LeaderSession) -> None:
         """Step whenever there is news: at once after a pause, else with what has gathered since the last step."""
-        loop = asyncio.get_running_loop()
         while True:
             rules = self._rules.current
             if rules.hash != session.state.rules.hash:
@@ -223,12 +224,13 @@ class Leader:
             items = await self._queues.read(
                 ROUTE, consumer=self._holder, count=READ_COUNT, block_s=self._settings.tick_s
             )
-            next_step_at = loop.time() + STEP_SPACING_S
             await session.step(items)
             if items:
                 await self._queues.ack(ROUTE, [item.id for item in items])
-            if 0 < len(items) < READ_COUNT:
-                await asyncio.sleep(next_step_at - loop.time())
+            if 1 < len(items) < READ_COUNT:
+                await asyncio.sleep(gathering_pause_s(len(items)))
+            if len(items) > 1:
+                await let_go_first(self._yield_to)
 
     async def _drop_orphaned_items(self) -> None:
         """Acknowledge what a leader before read and never finished: the snapshot read next tells it all anyway."""

@@ -43,11 +43,13 @@ class IngestResult:
 
     messages: int
     connections: int
-    limit_per_s: float  # a bare aiosmtpd that only counts
+    limit_per_s: float  # a bare aiosmtpd that only counts, as it comes: on asyncio's own event loop
     messages_per_s: float  # from SMTP to durable registration
     ratio: float  # of the two
     end_to_end_per_s: float  # sustained until each is classified, routed and on the agent's websocket
     end_to_end_ratio: float
+    uvloop_limit_per_s: float  # the bare aiosmtpd on uvloop, the event loop that Okno runs on
+    uvloop_ratio: float  # messages_per_s over that
     paced_per_s: float  # the rate at which latencies were measured
     p50_ms: float
     p99_ms: float
@@ -55,12 +57,10 @@ class IngestResult:
 
 async def bench_ingest(*, messages: int, connections: int, paced_per_s: float, progress: Progress) -> IngestResult:
     """Measure the limit, then a fresh daemon on embedded defaults with the same load. Raises OknoError."""
-    async with _process("-m", "okno.benchmark.bare_server") as bare:
-        port = int(await _first_line(bare))
-        await _load(port, messages=messages // 10, connections=connections, tag="warm")
-        report = await _load(port, messages=messages, connections=connections, tag="limit")
-        limit = _rate(report)
+    limit = await _limit(messages=messages, connections=connections)
     progress(f"limit: a bare aiosmtpd takes {limit:,.0f} messages a second")
+    uvloop_limit = await _limit("uvloop", messages=messages, connections=connections)
+    progress(f"       and {uvloop_limit:,.0f} on uvloop, the event loop that Okno runs on")
     with tempfile.TemporaryDirectory(prefix="okno-bench-") as folder:
         async with SmtpRelay() as relay, _daemon(Path(folder), relay) as (url, smtp_port), _screen(url) as seen:
             await _load(smtp_port, messages=messages // 10, connections=connections, tag="warm")
@@ -83,10 +83,19 @@ async def bench_ingest(*, messages: int, connections: int, paced_per_s: float, p
         ratio=rate / limit,
         end_to_end_per_s=whole,
         end_to_end_ratio=whole / limit,
+        uvloop_limit_per_s=uvloop_limit,
+        uvloop_ratio=rate / uvloop_limit,
         paced_per_s=paced_per_s,
         p50_ms=statistics.median(delays),
         p99_ms=delays[min(len(delays) - 1, round(len(delays) * 0.99))],
     )
+
+
+async def _limit(*arguments: str, messages: int, connections: int) -> float:
+    async with _process("-m", "okno.benchmark.bare_server", *arguments) as bare:
+        port = int(await _first_line(bare))
+        await _load(port, messages=messages // 10, connections=connections, tag="warm")
+        return _rate(await _load(port, messages=messages, connections=connections, tag="limit"))
 
 
 def _rate(report: dict[str, Any]) -> float:

@@ -281,7 +281,7 @@ async def test_listing_and_counting(waiting, registry):
     assert (await registry.count_by_state())[AppealState.WAITING] == 3
     later = datetime.now(UTC) + SOON
     assert set(await registry.stale_appeals(AppealState.WAITING, before=later, limit=10)) == {i.id for i in made}
-    assert {item.appeal.id: item.text for item in await registry.texts([made[0].id])} == {
+    assert {item.appeal_id: item.text for item in await registry.texts([made[0].id])} == {
         made[0].id: "Труба 0% течёт\nНет отопления"
     }
     assert made[0].state is AppealState.WAITING

@@ -16,6 +16,7 @@ from okno.operations import Check
 
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 30.0
+OVERLAP = 2  # batches in hand: one is read or committed here while the other is predicted in its process
 
 logger = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ class ClassifierWorker:
         self._consumer = consumer
         self._progress = progress
         self._taxonomy = load_taxonomy(parts.settings.classifier.taxonomy)
-        self._worker: ClassifyWorker | None = None
+        self._workers: list[ClassifyWorker] = []
         self._starting: asyncio.Task[None] | None = None
         self._stopped = False
         self._trouble = ""
@@ -50,20 +51,22 @@ class ClassifierWorker:
                 if not self._stopped:
                     raise
                 return
-            self._worker = self._make_worker(process)
-            await self._worker.run()
+            self._workers = [self._make_worker(process, number) for number in range(1, OVERLAP + 1)]
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run())
 
     def stop(self) -> None:
         """Finish the batch in hand; what is only starting is broken off."""
         self._stopped = True
-        if self._worker is not None:
-            self._worker.stop()
-        elif self._starting is not None:
+        for worker in self._workers:
+            worker.stop()
+        if not self._workers and self._starting is not None:
             self._starting.cancel()
 
     def check(self) -> Check:
         """Tell how the classifier is."""
-        detail = self._trouble or ("starting" if self._worker is None else "running")
+        detail = self._trouble or ("running" if self._workers else "starting")
         return Check(name="classifier", ok=not self._trouble, detail=detail, required=False)
 
     async def _started_process(self, stack: AsyncExitStack) -> ClassifierProcess:
@@ -84,7 +87,7 @@ class ClassifierWorker:
                 self._trouble = ""
                 return process
 
-    def _make_worker(self, process: ClassifierProcess) -> ClassifyWorker:
+    def _make_worker(self, process: ClassifierProcess, number: int) -> ClassifyWorker:
         settings = self._parts.settings
         return ClassifyWorker(
             self._parts.registry,
@@ -94,6 +97,6 @@ class ClassifierWorker:
             taxonomy=self._taxonomy,
             settings=settings.classifier,
             queue_settings=settings.queues,
-            consumer=self._consumer,
+            consumer=f"{self._consumer}-{number}",
             yield_to=self._parts.intake.is_pressed,
         )

@@ -53,6 +53,7 @@ class IngestResult:
     paced_per_s: float  # the rate at which latencies were measured
     p50_ms: float
     p99_ms: float
+    profile: dict[str, float]  # share of the daemon's processor time by stage, over the whole run
 
 
 async def bench_ingest(*, messages: int, connections: int, paced_per_s: float, progress: Progress) -> IngestResult:
@@ -74,6 +75,7 @@ async def bench_ingest(*, messages: int, connections: int, paced_per_s: float, p
             paced = round(paced_per_s * 20)
             report = await _load(smtp_port, messages=paced, connections=connections, per_second=paced_per_s, tag="pace")
             await _until_seen(seen, paced, "pace", progress)
+        profile = _shares(Path(folder) / "samples")
     delays = sorted((seen[key] - at) * 1000 for key, at in report["accepted_at"].items())
     return IngestResult(
         messages=messages,
@@ -88,6 +90,7 @@ async def bench_ingest(*, messages: int, connections: int, paced_per_s: float, p
         paced_per_s=paced_per_s,
         p50_ms=statistics.median(delays),
         p99_ms=delays[min(len(delays) - 1, round(len(delays) * 0.99))],
+        profile=profile,
     )
 
 
@@ -96,6 +99,14 @@ async def _limit(*arguments: str, messages: int, connections: int) -> float:
         port = int(await _first_line(bare))
         await _load(port, messages=messages // 10, connections=connections, tag="warm")
         return _rate(await _load(port, messages=messages, connections=connections, tag="limit"))
+
+
+def _shares(path: Path) -> dict[str, float]:
+    """Return each stage's share of the daemon's processor time after its start, largest first."""
+    counts: dict[str, int] = orjson.loads(path.read_bytes())
+    busy = {stage: count for stage, count in counts.items() if stage != "starting"}
+    whole = max(sum(busy.values()), 1)
+    return {stage: round(busy[stage] / whole, 3) for stage in sorted(busy, key=lambda name: -busy[name])}
 
 
 def _rate(report: dict[str, Any]) -> float:
@@ -152,7 +163,15 @@ async def _daemon(folder: Path, relay: SmtpRelay) -> AsyncIterator[tuple[str, in
     await _add_agent(load_settings(path))
     with (folder / "log").open("wb") as log:
         async with _process(
-            "-m", "okno", "run", "-c", str(path), stderr=log, env=dict(os.environ), start_new_session=True
+            "-m",
+            "okno.benchmark.sampled_run",
+            str(folder / "samples"),
+            "run",
+            "-c",
+            str(path),
+            stderr=log,
+            env=dict(os.environ),
+            start_new_session=True,
         ):
             yield await _addresses(folder / "log")
 

@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
-TEST_ARGS ?=
+# One worker a processor: most tests wait for servers.
+TEST_ARGS ?= -n auto
 
 .PHONY: setup setup-dev demo test check format clean
 

@@ -74,6 +74,9 @@ def _prepare_sqlite(engine: AsyncEngine, *, begin: str) -> None:
         cursor.execute("PRAGMA synchronous=FULL")  # P1: a commit is on disk, not in a cache
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-65536")  # KiB
+        cursor.execute(
+            "PRAGMA wal_autocheckpoint=8000"
+        )  # pages, 32 MiB: a checkpoint holds up the commit that makes it
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

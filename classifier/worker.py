@@ -42,7 +42,7 @@ class ClassifyWorker:
         consumer: str,
         yield_to: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`consumer`: unique among all processes; `classifier` must be started before `run`; `yield_to`: who goes first."""
+        """`consumer`: unique among all processes; `classifier` must be started; `yield_to`: who goes first."""
         self._registry = registry
         self._lifecycle = lifecycle
         self._classifier = classifier

@@ -28,7 +28,7 @@ PoisonHandler = Callable[[WorkItem, Exception], Awaitable[None]]
 FIRST_BACK_OFF_S: Final = 0.1
 GATHERING_PER_ITEM_S: Final = 0.0015
 MAX_GATHERING_S: Final = 0.15
-MAX_YIELD_S: Final = 1.0
+MAX_YIELD_S: Final = 5.0
 YIELD_POLL_S: Final = 0.05
 OUTAGE_AFTER: Final = 3  # items in a row that fail transiently, none having passed: it is not the items' fault
 

@@ -31,7 +31,6 @@ TRANSITIONS: dict[AppealState, frozenset[AppealState]] = {
 }
 
 OPEN_STATES = frozenset(AppealState) - {AppealState.CLOSED}
-HELD_STATES = frozenset({AppealState.OFFERED, AppealState.ASSIGNED})  # these use an agent's capacity
 
 
 def check_transition(old: AppealState, new: AppealState) -> None:

@@ -37,14 +37,6 @@ class AppealText:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StoredEnvelope:
-    """Where a message was registered."""
-
-    id: UUID
-    appeal_id: UUID
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredDecision:
     """The router's record of one decision, as it was committed."""
 

@@ -1,6 +1,5 @@
 """The error hierarchy every room shares. Its root is in `config`, which may import nothing above it."""
 
-from collections.abc import Mapping
 
 from config.errors import ConfigurationError, OknoError
 
@@ -9,6 +8,7 @@ __all__ = [
     "DecodeError",
     "IllegalTransitionError",
     "NotFoundError",
+    "NotHolderError",
     "OknoError",
     "PermanentError",
     "StaleLeaderError",
@@ -57,8 +57,4 @@ class IllegalTransitionError(OknoError):
 
 
 class NotFoundError(OknoError):
-    """No appeal, agent, offer or blob by that name. `what` says which."""
-
-    def __init__(self, message: str, *, what: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.what = dict(what or {})
+    """No appeal, agent, offer or blob by that name. The text says which."""

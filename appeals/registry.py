@@ -17,7 +17,7 @@ from appeals import tables
 from appeals.agent import Agent
 from appeals.appeal import Appeal, AppealState
 from appeals.blobs import BlobStore
-from appeals.conversation import AppealText, Conversation, QuarantineEntry, StoredDecision, StoredEnvelope
+from appeals.conversation import AppealText, Conversation, QuarantineEntry, StoredDecision
 from appeals.database import Database
 from appeals.envelope import AppealEnvelope, Channel
 from appeals.errors import NotFoundError
@@ -203,12 +203,6 @@ class Registry:
                     if row.id not in texts:
                         texts[row.id] = _appeal_text(row)
         return list(texts.values())
-
-    async def find_envelope(self, dedup_key: str) -> StoredEnvelope | None:
-        """Return where a message was registered, or None."""
-        column = tables.envelopes.c
-        rows = await self._all(select(column.id, column.appeal_id).where(column.dedup_key == dedup_key))
-        return StoredEnvelope(id=rows[0].id, appeal_id=rows[0].appeal_id) if rows else None
 
     # ---- agents, offers, routing
     async def agents(self) -> list[Agent]:

@@ -1,6 +1,5 @@
 """The error hierarchy every room shares. Its root is in `config`, which may import nothing above it."""
 
-
 from config.errors import ConfigurationError, OknoError
 
 __all__ = [

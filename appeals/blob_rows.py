@@ -2,21 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from sqlalchemy import Table
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appeals import tables
 from appeals.blobs import BlobStore
 from appeals.bulk_rows import insert_rows
-
-
-def insert_new(table: Table, *, is_sqlite: bool) -> Any:
-    """Return an INSERT that leaves rows alone which are there already; both dialects say it alike."""
-    statement = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
-    return statement.on_conflict_do_nothing()
 
 
 async def store_large_blobs(store: BlobStore, contents: Mapping[str, bytes], *, inline_max_bytes: int) -> None:

@@ -46,13 +46,20 @@ def _processor(table: Table, name: str, dialect: Dialect) -> Processor | None:
     return processor
 
 
+def _insert_into(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def insert_new(table: Table, dialect: Dialect) -> Any:
+    """Return an INSERT that leaves rows alone which are there already; both dialects say it alike."""
+    return _insert_into(table, dialect).on_conflict_do_nothing()
+
+
 @lru_cache(maxsize=64)
 def _insert(table: Table, dialect: Dialect, *, ignore_known: bool) -> _Prepared:
-    insert = sqlite.insert(table) if dialect.name == "sqlite" else postgresql.insert(table)
     names = [column.name for column in table.columns]
+    insert = insert_new(table, dialect) if ignore_known else _insert_into(table, dialect)
     statement = insert.values({name: bindparam(name) for name in names})
-    if ignore_known:
-        statement = statement.on_conflict_do_nothing()
     return _Prepared(statement, table, dialect, types={name: name for name in names})
 
 

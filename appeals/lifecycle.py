@@ -1,6 +1,6 @@
 """What happens to a registered appeal: every change is one transaction with its events, then the queues are told."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,11 @@ from appeals.agent import Agent, AgentStatus
 from appeals.answer import UploadedFile, compose_answer, keep_answer
 from appeals.appeal import OPEN_STATES, Appeal, AppealState
 from appeals.appeal_changes import AppealChanges
-from appeals.blob_rows import insert_new, store_large_blobs
+from appeals.blob_rows import store_large_blobs
+from appeals.bulk_rows import insert_new
 from appeals.errors import NotFoundError, NotHolderError, StaleVersionError
 from appeals.event_chain import Event
-from appeals.notify import Changes, Notifier
+from appeals.notify import Changes, Notifier, appeal_changed
 from appeals.offer import Offer, OfferState, check_offer_transition
 from appeals.registry import Registry, Transaction
 from appeals.reply import Reply
@@ -92,12 +93,12 @@ class Lifecycle:
     async def take_fence(self, name: str, token: int) -> bool:
         """Make `token` the newest one known for `name`; False if a newer or equal one is known."""
         async with self._registry.transaction() as transaction:
-            return await advance_fence(transaction, name, token=token, is_sqlite=self._registry.database.is_sqlite)
+            return await advance_fence(transaction, name, token=token)
 
     async def put_rule_set(self, rule_set: RuleSet) -> None:
         """Record a routing file that went live; the same content again is no news."""
         async with self._registry.transaction() as transaction:
-            statement = insert_new(tables.rule_sets, is_sqlite=self._registry.database.is_sqlite)
+            statement = insert_new(tables.rule_sets, transaction.connection.dialect)
             row = {
                 "hash": rule_set.hash,
                 "text": rule_set.text,
@@ -261,13 +262,8 @@ class Lifecycle:
         deliver: Sequence[UUID] = (),
         more: Sequence[tuple[str, dict[str, object]]] = (),
     ) -> None:
-        message: dict[str, object] = {
-            "type": "appeal_changed",
-            "appeal_id": str(appeal.id),
-            "version": appeal.version,
-            "state": appeal.state.value,
-        }
-        changes = Changes(route_appeals=[appeal.id], deliver=list(deliver), agent_messages=[*more, (agent_id, message)])
+        messages: list[tuple[str, Mapping[str, object]]] = [*more, (agent_id, appeal_changed(appeal))]
+        changes = Changes(route_appeals=[appeal.id], deliver=list(deliver), agent_messages=messages)
         await self._notifier.notify(changes)
 
 

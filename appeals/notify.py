@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from appeals.appeal import Appeal
+
 
 @dataclass(kw_only=True, slots=True)
 class Changes:
@@ -18,6 +20,16 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.classify or self.route_appeals or self.route_agents or self.deliver or self.agent_messages)
+
+
+def appeal_changed(appeal: Appeal) -> dict[str, object]:
+    """Return the agent queue's message that an appeal has changed: a console with an older version reads it again."""
+    return {
+        "type": "appeal_changed",
+        "appeal_id": str(appeal.id),
+        "version": appeal.version,
+        "state": appeal.state.value,
+    }
 
 
 class Notifier(Protocol):

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, select, update
 from appeals import tables
 from appeals.errors import NotFoundError
 from appeals.event_chain import Event
-from appeals.notify import Changes, Notifier
+from appeals.notify import Changes, Notifier, appeal_changed
 from appeals.registry import Registry, Transaction
 from appeals.reply import UNSENT_STATES, DeliveryState, Reply
 from appeals.rows import to_reply
@@ -134,13 +134,7 @@ class Outbox:
         for reply, _ in changed:
             appeal = appeals.get(reply.appeal_id)
             if reply.agent_id is not None and appeal is not None:
-                message: dict[str, object] = {
-                    "type": "appeal_changed",
-                    "appeal_id": str(appeal.id),
-                    "version": appeal.version,
-                    "state": appeal.state.value,
-                }
-                messages.append((reply.agent_id, message))
+                messages.append((reply.agent_id, appeal_changed(appeal)))
         if messages:
             await self._notifier.notify(Changes(agent_messages=list(messages)))
 

@@ -17,7 +17,7 @@ from appeals.deadlines import answer_deadline
 from appeals.envelope import AppealEnvelope, Channel, ContactPoint
 from appeals.event_chain import Event
 from appeals.intake_policy import IntakePolicy
-from appeals.notify import Changes
+from appeals.notify import Changes, appeal_changed
 from appeals.numbering import new_number, read_reply_token, secret_code
 from appeals.registration import Registration
 from appeals.registry import Transaction
@@ -239,13 +239,7 @@ class RegistrationGroup:
         if appeal.state in (AppealState.WAITING, AppealState.ASSIGNED):
             self.changes.route_appeals.append(appeal.id)
         if appeal.agent_id and appeal.state in (AppealState.ASSIGNED, AppealState.ANSWERED, AppealState.OFFERED):
-            message = {
-                "type": "appeal_changed",
-                "appeal_id": str(appeal.id),
-                "version": appeal.version,
-                "state": appeal.state.value,
-            }
-            self.changes.agent_messages.append((appeal.agent_id, message))
+            self.changes.agent_messages.append((appeal.agent_id, appeal_changed(appeal)))
 
     def _index_draft(self, draft: _Draft) -> None:
         """Later messages of the same group find what this one made."""

@@ -10,7 +10,6 @@ from uuid_utils.compat import uuid7
 from appeals import tables
 from appeals.appeal import Appeal, AppealState
 from appeals.appeal_changes import AppealChanges
-from appeals.blob_rows import insert_new
 from appeals.bulk_rows import insert_rows
 from appeals.errors import StaleLeaderError
 from appeals.event_chain import Event
@@ -33,10 +32,10 @@ async def check_fence(transaction: Transaction, name: str, *, token: int) -> Non
         raise StaleLeaderError(f"fencing token {token} is stale, the newest is {newest}")
 
 
-async def advance_fence(transaction: Transaction, name: str, *, token: int, is_sqlite: bool) -> bool:
+async def advance_fence(transaction: Transaction, name: str, *, token: int) -> bool:
     """Make `token` the newest; False if it is not greater than the one known."""
     table = tables.fences
-    await transaction.connection.execute(insert_new(table, is_sqlite=is_sqlite), {"name": name, "token": 0})
+    await insert_rows(transaction.connection, table, [{"name": name, "token": 0}], ignore_known=True)
     result = await transaction.connection.execute(
         update(table).where(table.c.name == name, table.c.token < token).values(token=token)
     )

@@ -20,6 +20,7 @@ from appeals.registration import QuarantineItem, Registration
 from appeals.reply import DeliveryState
 from config.settings import SmsSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
+from connectors.http_outcome import basic_authorization
 from connectors.in_hand import InHand
 from connectors.loopback import is_loopback_http
 from connectors.parts import SentParts, split_text
@@ -34,7 +35,7 @@ from connectors.sms.form import (
     to_e164,
 )
 from connectors.sms.media import MediaFetcher, MessageFiles
-from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, CallBack, MessagesApi, basic_authorization, explain
+from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, CallBack, MessagesApi, explain
 
 logger = structlog.get_logger(__name__)
 

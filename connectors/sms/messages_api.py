@@ -1,6 +1,5 @@
 """Twilio's Messages API through Twilio's own client. The one module to replace for another provider's sending."""
 
-import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,6 +17,7 @@ from yarl import URL
 
 from appeals.errors import OknoError, PermanentError, TransientError
 from appeals.reply import DeliveryState
+from connectors.http_outcome import basic_authorization
 
 logger = structlog.get_logger(__name__)
 
@@ -161,11 +161,6 @@ class MessagesApi:
             form[f"MediaUrl{at}"] = f"{self._api_url}{item.uri.removesuffix('.json')}"
             form[f"MediaContentType{at}"] = item.content_type or ""
         return form
-
-
-def basic_authorization(username: str, password: str) -> str:
-    """Return the Authorization header of HTTP Basic (RFC 7617) in UTF-8."""
-    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
 def explain(code: str | int | None) -> str:

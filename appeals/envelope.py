@@ -30,6 +30,8 @@ class Channel(StrEnum):
     KIOSK = "kiosk"
     FAX = "fax"
     WEB = "web"
+    PAPER = "paper"  # a letter, registered by an agent
+    IN_PERSON = "in_person"  # a visit, registered by an agent
 
 
 class ContactPointKind(StrEnum):
@@ -41,6 +43,7 @@ class ContactPointKind(StrEnum):
     TELEGRAM = "telegram"  # value: the chat id, decimal
     KIOSK = "kiosk"  # value: "<kiosk id>/<session or form id>"
     WEB = "web"  # value: the session id of the citizen's page
+    POST = "post"  # value: a postal address in one line
 
 
 class _Record(BaseModel):
@@ -77,6 +80,8 @@ class Attachment(_Record):
     sha256: Sha256
     size_bytes: int = Field(ge=0)
     inline: bool = False  # shown within the text (Content-Disposition: inline, a kiosk photo), not beside it
+    content_id: str | None = Field(default=None, max_length=998)  # RFC 2392, without angle brackets: `cid:` in the HTML
+    findings: tuple[str, ...] = ()  # codes of what screening found; empty: nothing to warn of
 
 
 class ThreadReferences(_Record):
@@ -134,7 +139,12 @@ class AppealEnvelope(_Record):
     attachments: tuple[Attachment, ...] = ()
     threading: ThreadReferences = ThreadReferences()
     authenticity: tuple[AuthenticityResult, ...] = ()
+    html: BlobRef | None = None  # a view: the message's HTML, cleaned; images by `cid:` only
     automatic: bool = False  # sent by a machine (RFC 3834, bounces, newsletters): never answered by a machine
+    marks: tuple[str, ...] = ()  # what people and rules should know of it: auto_reply, pgp_signed, edited, truncated, …
+    revises: str | None = Field(default=None, max_length=512)  # external id of the same connector's message it edits
+    withdrawn: bool = False  # the sender deleted the message that `revises` names
+    recognise: bool = False  # its words are in pictures: text recognition makes a transcript of it
     location: Location | None = None
     fields: Mapping[str, str] = Field(default_factory=dict)  # what a form asked for, by field name
     raw: BlobRef

@@ -23,6 +23,7 @@ class DeliveryState(StrEnum):
     SENDING = "sending"
     SENT = "sent"  # the channel's first hop took it
     DELIVERED = "delivered"  # the channel confirmed it
+    READ = "read"  # the citizen's side says it was opened
     FAILED = "failed"  # given up; the reason is in `error`
 
 

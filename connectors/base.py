@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
 from aiohttp import web
 
+from appeals.citizen_desk import AppealStatus
 from appeals.envelope import AppealEnvelope, Attachment, Channel, ContactPoint
 from appeals.errors import PermanentError
 from appeals.registration import Contents, QuarantineItem, Registration
@@ -58,6 +60,29 @@ class DeliveryReports(Protocol):
         ...
 
 
+class CitizenDesk(Protocol):
+    """What citizens may ask about their own appeals over a channel; `appeals.citizen_desk.RegistryDesk` answers."""
+
+    async def status(self, number: str, asker: ContactPoint) -> AppealStatus | None:
+        """Return where the appeal is; None if there is none of that number, or if it is not the asker's."""
+        ...
+
+    async def open_appeals(self, asker: ContactPoint) -> list[AppealStatus]:
+        """Return the asker's appeals that are not closed, newest first, at most ten."""
+        ...
+
+
+class ClosedDesk:
+    """A desk that knows of no appeal: for connectors that run without a registry."""
+
+    async def status(self, number: str, asker: ContactPoint) -> AppealStatus | None:
+        """Return None."""
+
+    async def open_appeals(self, asker: ContactPoint) -> list[AppealStatus]:  # noqa: ARG002
+        """Return nothing."""
+        return []
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectorPorts:
     """All that a connector is handed. It opens no store and reads no configuration by itself."""
@@ -67,6 +92,7 @@ class ConnectorPorts:
     reports: DeliveryReports
     now: Callable[[], datetime]  # aware UTC
     public_url: str  # how the outside world reaches our HTTP server, no trailing slash: signatures are made over it
+    desk: CitizenDesk = field(default_factory=ClosedDesk)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +120,19 @@ class Receipt:
     external_id: str  # what later reports will call it
     state: DeliveryState = DeliveryState.SENT
     detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryEstimate:
+    """What sending a text would take: shown to the agent before it is sent."""
+
+    parts: int  # messages it is split into, and paid for
+    encoding: str  # gsm7, ucs2
+    units: int  # septets or UTF-16 code units, the whole text
+    units_per_part: int
+    price: Decimal | None  # of all parts; None: not known
+    currency: str  # ISO 4217; "" without a price
+    costly: tuple[str, ...] = ()  # the letters that force the dearer encoding, each once
 
 
 class HealthState(StrEnum):
@@ -157,6 +196,10 @@ class Connector(ABC):
         At least once: it may be called again with the same `message_id` after a crash. Raises TransientError
         (tried again with back-off; honours `retry_after_s`) or PermanentError (shown to the agent, not tried again).
         """
+
+    def estimate(self, text: str) -> DeliveryEstimate | None:  # noqa: ARG002
+        """Tell what sending `text` would take; None where a channel has no such limits. No I/O."""
+        return None
 
     async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:  # noqa: ARG002
         """Process bytes from quarantine again, as if they had come in now; `context` is the quarantine item's.

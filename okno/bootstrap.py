@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from appeals.blobs import open_blob_store
+from appeals.citizen_desk import RegistryDesk
 from appeals.cursors import RegistryCursors
 from appeals.database import registry_url
 from appeals.errors import ConfigurationError
@@ -146,6 +147,7 @@ def build_connectors(parts: Parts) -> list[Connector]:
         intake=parts.intake,
         cursors=RegistryCursors(parts.registry),
         reports=parts.outbox,
+        desk=RegistryDesk(parts.registry),
         now=parts.registry.now,
         public_url=parts.public_url,
     )

@@ -1,5 +1,6 @@
 """The port of the connectors: how one starts, registers, sends, reports its health and stops."""
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from appeals.envelope import AppealEnvelope, Attachment, Channel, ContactPoint
 from appeals.errors import PermanentError
 from appeals.registration import Contents, QuarantineItem, Registration
 from appeals.reply import DeliveryState, ReplyKind
+from config.settings import OfficeSettings
+from config.taxonomy import Taxonomy, load_taxonomy
 
 
 class Intake(Protocol):
@@ -83,6 +86,10 @@ class ClosedDesk:
         return []
 
 
+def _peer_address(request: web.Request) -> str:
+    return request.remote or ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectorPorts:
     """All that a connector is handed. It opens no store and reads no configuration by itself."""
@@ -93,6 +100,10 @@ class ConnectorPorts:
     now: Callable[[], datetime]  # aware UTC
     public_url: str  # how the outside world reaches our HTTP server, no trailing slash: signatures are made over it
     desk: CitizenDesk = field(default_factory=ClosedDesk)
+    office: OfficeSettings = field(default_factory=OfficeSettings)
+    taxonomy: Taxonomy = field(default_factory=load_taxonomy)
+    client_address: Callable[[web.Request], str] = _peer_address  # behind a trusted proxy: what it says
+    signing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))  # one for all processes; derive from it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

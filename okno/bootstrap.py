@@ -1,6 +1,7 @@
 """The composition root: the only place where settings become objects and the rooms meet."""
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from appeals.notify import Notifier, SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
 from config.settings import Settings
+from config.taxonomy import load_taxonomy
 from connectors.base import Connector, ConnectorFactory, ConnectorPorts
+from okno.http_server import client_address
 from okno.metrics import MeteredIntake, Metrics
 from okno.secret_key import load_secret_key
 from queues.factory import open_queues
@@ -150,6 +153,10 @@ def build_connectors(parts: Parts) -> list[Connector]:
         desk=RegistryDesk(parts.registry),
         now=parts.registry.now,
         public_url=parts.public_url,
+        office=parts.settings.office,
+        taxonomy=load_taxonomy(parts.settings.classifier.taxonomy),
+        client_address=client_address(parts.settings.http),
+        signing_key=hmac.digest(parts.secret_key, b"okno connectors\x00", "sha256"),
     )
     connectors = []
     for name, section in _enabled_sections(parts.settings).items():

@@ -1,10 +1,11 @@
 """Settings: frozen pydantic sections, read once by the composition root and handed out."""
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -70,6 +71,59 @@ class HttpSettings(_Section):
     trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-* are believed
 
 
+def _check_absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"{path} must be an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_check_absolute)]
+
+
+def _check_names(mailboxes: "tuple[ImapMailbox, ...]") -> "tuple[ImapMailbox, ...]":
+    keys = [mailbox.key for mailbox in mailboxes]
+    if doubled := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"two mailboxes are called {', '.join(doubled)}: give each a name of its own")
+    return mailboxes
+
+
+class ImapMailbox(_Section):
+    """One account whose folders are read over IMAP, each over a connection of its own."""
+
+    name: str = Field(default="", max_length=100)  # names its cursors: keep it when the server changes; empty: username
+    host: str = Field(min_length=1)
+    port: Port | None = None  # None: 993 with tls, else 143
+    tls: Literal["tls", "starttls", "none"] = "tls"
+    tls_ca_file: AbsolutePath | None = None  # certificates (PEM) to trust instead of the system's
+    username: str = Field(min_length=1)
+    password: SecretStr = SecretStr("")
+    auth: Literal["login", "xoauth2"] = "login"
+    token_file: AbsolutePath | None = None  # xoauth2: read at each log-in …
+    token_command: tuple[str, ...] = ()  # … or the output of this program
+    address: str = ""  # ours, at which the account gets its mail; added to the recipients
+    folders: tuple[str, ...] = Field(default=("INBOX",), min_length=1, max_length=20)
+    since: Literal["new", "all"] | date = "new"  # of what is there at the first connection; later nothing is left out
+    # What is done with a mail once it is registered.
+    after: str = Field(default="keep", pattern=r"^(keep|mark_seen|delete|move:.+)$")
+    poll_interval_s: float = Field(default=60.0, gt=0)  # where the server has no IDLE
+    idle_renew_s: float = Field(default=540.0, gt=0, lt=29 * 60)  # RFC 2177; routers forget quiet connections earlier
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.auth == "login" and not self.password.get_secret_value():
+            raise ValueError("auth: login needs a password")
+        if self.auth == "xoauth2" and bool(self.token_file) == bool(self.token_command):
+            raise ValueError("auth: xoauth2 needs token_file or token_command")
+        if len(set(self.folders)) < len(self.folders) or self.after.removeprefix("move:") in self.folders:
+            raise ValueError("folders must differ from each other and from the one that mail is moved to")
+        return self
+
+    @property
+    def key(self) -> str:
+        """What the mailbox is called in cursors, logs and health."""
+        return self.name or self.username
+
+
 class EmailSettings(_Section):
     """Mail in over SMTP and LMTP, out over a relay."""
 
@@ -89,6 +143,7 @@ class EmailSettings(_Section):
     relay_tls: Literal["none", "starttls", "tls"] = "none"
     relay_username: str = ""
     relay_password: SecretStr = SecretStr("")
+    imap: Annotated[tuple[ImapMailbox, ...], AfterValidator(_check_names)] = ()
 
 
 class SmsSettings(_Section):
@@ -129,9 +184,15 @@ class KioskSettings(_Section):
     """Kiosks: forms in over Standard Webhooks; answers are fetched by the kiosk or posted to `answer_url`."""
 
     enabled: bool = False
-    devices: tuple[KioskDevice, ...] = ()
+    devices: tuple[KioskDevice, ...] = ()  # besides those that `okno kiosk add` made
     answer_url: str = ""  # where answers are posted, signed; empty: the kiosk shows them by number and code
-    max_body_bytes: int = Field(default=25 * MIB, ge=KIB)
+    forms: Path | None = None  # None: the forms that come with Okno
+    page: bool = True  # serve the kiosk page at /kiosk/
+    idle_s: float = Field(default=60.0, ge=10)  # the page forgets the citizen after so long without a touch
+    max_body_bytes: int = Field(default=25 * MIB, ge=KIB)  # one form, its scans and photos included
+    max_batch_bytes: int = Field(default=512 * MIB, ge=KIB)  # stored forms in one go; kept in a file meanwhile
+    max_offline_days: float = Field(default=30.0, gt=0)  # an older time of a stored form is not believed
+    silent_after_s: float = Field(default=900.0, gt=0)  # a kiosk that has reported and is silent for so long is named
 
 
 class FaxSettings(_Section):
@@ -149,6 +210,71 @@ class FaxSettings(_Section):
     spool_dir: Path | None = None  # TIFF and PDF files put here are taken in; None: not watched
     max_body_bytes: int = Field(default=50 * MIB, ge=KIB)
     max_pages: int = Field(default=200, ge=1)
+
+
+class ConsentText(_Section):
+    """What a citizen agrees to on the form, in the page's languages. What was shown is kept with the appeal."""
+
+    ru: str = Field(
+        default=(
+            "Я согласен на обработку моих персональных данных для рассмотрения этого обращения "
+            "(Федеральный закон от 27.07.2006 № 152-ФЗ)."
+        ),
+        min_length=1,
+        max_length=4000,
+    )
+    en: str = Field(
+        default="I agree that my personal data is processed to deal with this appeal (Federal Law 152-FZ).",
+        min_length=1,
+        max_length=4000,
+    )
+
+
+class WebSettings(_Section):
+    """The form on the citizen's page. Proof of work, a honeypot and limits by address keep machines away."""
+
+    enabled: bool = False
+    consent: ConsentText = ConsentText()
+    answer_by: tuple[Literal["email", "phone"], ...] = ("email", "phone")  # what the form offers beside the page itself
+    default_region: str = "RU"  # how to read telephone numbers without a country code
+    max_text_chars: int = Field(default=20_000, ge=100, le=200_000)
+    max_files: int = Field(default=10, ge=0, le=50)
+    max_file_bytes: int = Field(default=20 * MIB, ge=KIB, le=60 * MIB)
+    max_total_bytes: int = Field(default=40 * MIB, ge=KIB, le=60 * MIB)  # all files together
+    difficulty_bits: int = Field(default=17, ge=0, le=24)  # of the proof of work: each bit doubles it
+    challenge_ttl_s: float = Field(default=3600.0, gt=60)
+    submissions_per_hour: int = Field(default=30, ge=1)  # an address; thousands may share one behind a mobile operator
+    plain_submissions_per_hour: int = Field(default=10, ge=0)  # … without JavaScript, so without proof of work; 0: off
+
+
+class PaperSettings(_Section):
+    """Letters and visits that agents register, and answers as printed letters."""
+
+    enabled: bool = False
+    max_days_back: int = Field(default=60, ge=0)  # a letter may have been received so long before it is registered
+    default_region: str = "RU"  # how to read telephone numbers without a country code
+    letterhead: tuple[str, ...] = ()  # lines under the office's name: address, telephone
+    address_window: Literal["left", "right"] = "right"  # of the office's DL or E65 envelopes
+    max_scans: int = Field(default=30, ge=1, le=100)  # files of one letter
+    max_scan_bytes: int = Field(default=25 * MIB, ge=KIB, le=60 * MIB)
+    max_total_bytes: int = Field(default=60 * MIB, ge=KIB, le=60 * MIB)  # all scans of one letter together
+    max_pages: int = Field(default=200, ge=1)
+
+
+class AttachmentSettings(_Section):
+    """Screening of attached files, on every channel. What is over a limit is kept and marked, never refused."""
+
+    max_count: int = Field(default=100, ge=1)  # files of one message; more stay in the original alone
+    max_file_bytes: int = Field(default=50 * MIB, ge=KIB)
+    max_pages: int = Field(default=2000, ge=1)  # of a PDF or TIFF
+    max_pixels: int = Field(default=120_000_000, ge=1)  # of one picture or page; A3 at 600 dpi has 70 million
+    max_unpacked_bytes: int = Field(default=500 * MIB, ge=MIB)  # of an archive with those inside it, or a document
+    max_entries: int = Field(default=10_000, ge=1)  # of an archive with those inside it
+    max_nesting: int = Field(default=3, ge=1)  # archives within archives
+    budget_s: float = Field(default=5.0, gt=0)  # for the look into the files of one message; then they are `unchecked`
+    # unix:/run/clamav/clamd.ctl or tcp://host:3310; empty: files are not looked through for viruses.
+    clamav: str = Field(default="", pattern=r"^(|unix:/.+|tcp://.+:\d+)$")
+    clamav_timeout_s: float = Field(default=20.0, gt=0)
 
 
 class ClassifierSettings(_Section):
@@ -226,6 +352,9 @@ class Settings(_Section):
     telegram: TelegramSettings = TelegramSettings()
     kiosk: KioskSettings = KioskSettings()
     fax: FaxSettings = FaxSettings()
+    web: WebSettings = WebSettings()
+    paper: PaperSettings = PaperSettings()
+    attachments: AttachmentSettings = AttachmentSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     routing: RoutingSettings = RoutingSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -1,6 +1,7 @@
 """Settings: frozen pydantic sections, read once by the composition root and handed out."""
 
 from datetime import date
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -21,6 +22,18 @@ def _check_timezone(name: str) -> str:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError(f"unknown time zone {name!r}; use an IANA name such as Europe/Moscow") from error
     return name
+
+
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"{network!r} is no network: write it like 192.0.2.0/24 or 2001:db8::/32") from error
+    return networks
+
+
+Networks = Annotated[tuple[str, ...], AfterValidator(_check_networks)]
 
 
 class _Section(BaseModel):
@@ -135,9 +148,25 @@ class EmailSettings(_Section):
     mailboxes: tuple[str, ...] = ("appeals@okno.localhost",)  # recipients we take mail for; anything else is refused
     sender: str = "appeals@okno.localhost"  # From of what we send
     max_message_bytes: int = Field(default=25 * MIB, ge=KIB)
-    max_connections: int = Field(default=200, ge=1)
+    max_connections: int = Field(default=200, ge=1)  # a listener
+    max_connections_per_address: int = Field(default=20, ge=1)  # IPv6: of one /64; trusted networks are not counted
     max_recipients: int = Field(default=50, ge=1)
+    max_errors: int = Field(default=20, ge=1)  # refusals in one connection, then it is hung up on
+    max_idle_commands: int = Field(default=100, ge=1)  # NOOP, RSET and the like without a mail in between
     command_timeout_s: float = Field(default=60.0, gt=0)
+    data_timeout_s: float = Field(default=600.0, gt=0)  # of one mail, from DATA to its end
+    data_min_bytes_per_s: int = Field(default=100, ge=0)  # the mean of one mail, once command_timeout_s have passed
+    postmaster: str = ""  # which of the mailboxes gets postmaster@ (RFC 5321 §4.5.1); empty: the first
+    tls_certificate: Path | None = None  # PEM with its chain: STARTTLS is offered; renewed files are read by themselves
+    tls_key: Path | None = None  # PEM; None: it is in the certificate's file
+    require_tls: bool = False  # SMTP: nothing but STARTTLS in the clear
+    smtps_port: Port | None = None  # TLS from the first byte; None: no such port
+    trusted_networks: Networks = ("127.0.0.0/8", "::1/128")  # front MTAs: not limited, not checked, believed
+    client_address: Literal["peer", "xclient", "proxy"] = "peer"  # how a front MTA names the real client
+    authenticity: bool = True  # check SPF, DKIM and DMARC of mail that comes from outside the trusted networks
+    authenticity_timeout_s: float = Field(default=2.0, gt=0)  # no mail waits longer for DNS
+    trusted_authserv_ids: tuple[str, ...] = ()  # whose Authentication-Results are taken over (RFC 8601)
+    dns_servers: tuple[str, ...] = ()  # "address" or "address:port"; empty: the system's
     relay_host: str = "127.0.0.1"
     relay_port: Port = 25
     relay_tls: Literal["none", "starttls", "tls"] = "none"
@@ -328,6 +357,7 @@ class DeliverySettings(_Section):
     first_retry_s: float = Field(default=5.0, gt=0)
     max_retry_s: float = Field(default=6 * 3600.0, gt=0)
     acknowledge: bool = True  # write the citizen the number at once
+    max_acknowledgements_per_hour: int = Field(default=10, ge=1)  # to one citizen: two machines must not go on for ever
 
 
 class LogSettings(_Section):

@@ -20,6 +20,7 @@ PATHS = (
     ("classifier", "model"),
     ("classifier", "taxonomy"),
     ("fax", "spool_dir"),
+    ("kiosk", "forms"),
     ("routing", "rules"),
 )
 

@@ -9,11 +9,11 @@ from sqlalchemy import insert, select
 from uuid_utils.compat import uuid7
 
 from appeals import tables
+from appeals.answer_route import AnswerRoutes, answer_to
 from appeals.appeal import Appeal
 from appeals.blob_rows import keep_blobs
 from appeals.envelope import AppealEnvelope, Attachment, ContactPoint
 from appeals.errors import PermanentError
-from appeals.registration_group import answer_to
 from appeals.registry import Transaction
 from appeals.reply import Reply, ReplyKind
 from appeals.rows import reply_row
@@ -42,18 +42,20 @@ async def compose_answer(
     text: str,
     attachments: Sequence[UploadedFile],
     domain: str,
+    routes: AnswerRoutes,
 ) -> Reply:
     """Return the reply to queue: to whoever wrote last, by the channel they wrote on. Raises PermanentError."""
     envelopes = await _envelopes(transaction, appeal.id)
     recipient, newest = _recipient(appeal, envelopes)
+    channel, connector = routes.to(recipient, newest)
     reply_id = uuid7()
     return Reply(
         id=reply_id,
         appeal_id=appeal.id,
         kind=ReplyKind.ANSWER,
         agent_id=agent_id,
-        channel=newest.channel,
-        connector=newest.connector,
+        channel=channel,
+        connector=connector,
         recipient=recipient,
         subject=f"Re: {appeal.subject} [{appeal.number}]" if appeal.subject else f"[{appeal.number}]",
         text=text,

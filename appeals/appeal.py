@@ -1,5 +1,6 @@
 """The appeal: a registered case, and the one table of its legal transitions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +14,7 @@ from appeals.errors import IllegalTransitionError
 class AppealState(StrEnum):
     """Where an appeal stands. An appeal is in one state at a time (P7)."""
 
-    REGISTERED = "registered"  # committed; no topic yet
+    REGISTERED = "registered"  # committed; no topic yet, or to be tagged anew
     WAITING = "waiting"  # has a topic; waits for an agent
     OFFERED = "offered"  # reserved for one agent, who has not answered yet
     ASSIGNED = "assigned"  # an agent holds it
@@ -23,12 +24,28 @@ class AppealState(StrEnum):
 
 TRANSITIONS: dict[AppealState, frozenset[AppealState]] = {
     AppealState.REGISTERED: frozenset({AppealState.WAITING, AppealState.CLOSED}),
-    AppealState.WAITING: frozenset({AppealState.OFFERED, AppealState.ASSIGNED, AppealState.CLOSED}),
+    AppealState.WAITING: frozenset(
+        {AppealState.REGISTERED, AppealState.OFFERED, AppealState.ASSIGNED, AppealState.CLOSED}
+    ),
     AppealState.OFFERED: frozenset({AppealState.ASSIGNED, AppealState.WAITING, AppealState.CLOSED}),
-    AppealState.ASSIGNED: frozenset({AppealState.ANSWERED, AppealState.WAITING, AppealState.CLOSED}),
+    AppealState.ASSIGNED: frozenset(
+        {AppealState.REGISTERED, AppealState.ANSWERED, AppealState.WAITING, AppealState.CLOSED}
+    ),
     AppealState.ANSWERED: frozenset({AppealState.ASSIGNED, AppealState.WAITING, AppealState.CLOSED}),
     AppealState.CLOSED: frozenset({AppealState.WAITING}),
 }
+
+CHOSEN_TOPIC = "topic"  # the form field, and so the attribute, by which a citizen names a topic themselves
+
+UNTAGGED: Mapping[str, Any] = {
+    "state": AppealState.REGISTERED,
+    "agent_id": None,
+    "topic": None,
+    "topic_confidence": None,
+    "queue": None,
+    "rule_set": None,
+}
+"""The values of an appeal that is to be tagged and placed anew; its age stays (P8)."""
 
 OPEN_STATES = frozenset(AppealState) - {AppealState.CLOSED}
 

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, select
 from appeals import tables
 from appeals.appeal import Appeal, AppealState, check_transition
 from appeals.appeal_rows import write_changed
-from appeals.errors import NotFoundError, StaleVersionError
+from appeals.errors import NotFoundError, NotHolderError, StaleVersionError
 from appeals.event_chain import Event
 from appeals.registry import Transaction
 from appeals.rows import to_appeal
@@ -90,3 +90,16 @@ class AppealChanges:
         await write_changed(
             self._transaction.connection, [(appeal, self._base[appeal.id].version) for appeal in changed]
         )
+
+
+def check_holder(
+    appeal: Appeal,
+    agent_id: str,
+    *,
+    states: Collection[AppealState] = (AppealState.ASSIGNED, AppealState.ANSWERED),
+) -> None:
+    """Raise NotHolderError unless the agent holds the appeal, StaleVersionError if nobody can hold it now."""
+    if appeal.state not in states:
+        raise StaleVersionError(f"appeal {appeal.number} is {appeal.state.value}")
+    if appeal.agent_id != agent_id:
+        raise NotHolderError(f"appeal {appeal.number} is not held by {agent_id}")

@@ -13,6 +13,7 @@ from appeals.citizen import Citizen
 from appeals.envelope import AppealEnvelope, Channel
 from appeals.event_chain import StoredEvent
 from appeals.reply import Reply
+from appeals.transcript import Transcript
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,7 @@ class Conversation:
     envelopes: tuple[AppealEnvelope, ...]
     replies: tuple[Reply, ...]
     events: tuple[StoredEvent, ...]
+    transcripts: tuple[Transcript, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +35,8 @@ class AppealText:
     appeal_id: UUID
     version: int
     state: AppealState
-    text: str  # subject, line break, clean text
+    text: str  # subject, clean text, transcript, a line break between them
+    chosen_topic: str | None = None  # what the citizen named, unchecked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

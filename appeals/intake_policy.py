@@ -1,8 +1,9 @@
 """What the intake decides by: who we are, how long an answer may take, when an old appeal is opened again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from appeals.answer_route import AnswerRoutes
 from config.settings import DeadlineSettings, OfficeSettings
 
 
@@ -15,5 +16,7 @@ class IntakePolicy:
     office: OfficeSettings
     deadlines: DeadlineSettings
     acknowledge: bool = True
+    max_acknowledgements_per_hour: int = 10  # to one citizen; more appeals than that are registered in silence
     mail_domain: str = "okno.localhost"  # of our message ids
+    routes: AnswerRoutes = field(default_factory=AnswerRoutes)
     reopen_within: timedelta = timedelta(days=30)  # a later message opens a new appeal

@@ -10,11 +10,12 @@ from sqlalchemy import select, update
 from appeals import tables
 from appeals.agent import Agent, AgentStatus
 from appeals.answer import UploadedFile, compose_answer, keep_answer
+from appeals.answer_route import AnswerRoutes
 from appeals.appeal import OPEN_STATES, Appeal, AppealState
-from appeals.appeal_changes import AppealChanges
+from appeals.appeal_changes import AppealChanges, check_holder
 from appeals.blob_rows import store_large_blobs
 from appeals.bulk_rows import insert_new
-from appeals.errors import NotFoundError, NotHolderError, StaleVersionError
+from appeals.errors import NotFoundError, StaleVersionError
 from appeals.event_chain import Event
 from appeals.notify import Changes, Notifier, appeal_changed
 from appeals.offer import Offer, OfferState, check_offer_transition
@@ -51,10 +52,19 @@ class RuleSet:
 class Lifecycle:
     """Changes registered appeals, and agents. Every method commits before it returns and may raise TransientError."""
 
-    def __init__(self, registry: Registry, *, notifier: Notifier, mail_domain: str, inline_blob_max_bytes: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        notifier: Notifier,
+        mail_domain: str,
+        inline_blob_max_bytes: int,
+        routes: AnswerRoutes | None = None,
+    ) -> None:
         self._registry = registry
         self._notifier = notifier
         self._mail_domain = mail_domain
+        self._routes = routes or AnswerRoutes()
         self._inline_blob_max_bytes = inline_blob_max_bytes
 
     # ---- classifier
@@ -165,9 +175,15 @@ class Lifecycle:
         async with self._registry.transaction() as transaction:
             appeals = AppealChanges(transaction)
             appeal = await appeals.lock_one(appeal_id, version=version)
-            _check_holder(appeal, agent_id)
+            check_holder(appeal, agent_id)
             reply = await compose_answer(
-                transaction, appeal, agent_id=agent_id, text=text, attachments=attachments, domain=self._mail_domain
+                transaction,
+                appeal,
+                agent_id=agent_id,
+                text=text,
+                attachments=attachments,
+                domain=self._mail_domain,
+                routes=self._routes,
             )
             await keep_answer(
                 transaction,
@@ -189,7 +205,7 @@ class Lifecycle:
         async with self._registry.transaction() as transaction:
             appeals = AppealChanges(transaction)
             appeal = await appeals.lock_one(appeal_id, version=version)
-            _check_holder(appeal, agent_id, states=OPEN_STATES)
+            check_holder(appeal, agent_id, states=OPEN_STATES)
             await rescind_offers(transaction, appeal_id, reason="closed")
             appeal = appeals.change(
                 appeal_id,
@@ -207,7 +223,7 @@ class Lifecycle:
         async with self._registry.transaction() as transaction:
             appeals = AppealChanges(transaction)
             appeal = await appeals.lock_one(appeal_id, version=version)
-            _check_holder(appeal, agent_id)
+            check_holder(appeal, agent_id)
             released_by = sorted({*appeal.attributes.get("released_by", ()), agent_id})
             appeal = appeals.change(
                 appeal_id,
@@ -283,18 +299,6 @@ def _classified(item: Classification, appeal: Appeal) -> dict[str, Any]:
         "priority": item.priority,
     }
     return {"data": data, "values": values}
-
-
-def _check_holder(
-    appeal: Appeal,
-    agent_id: str,
-    *,
-    states: Collection[AppealState] = (AppealState.ASSIGNED, AppealState.ANSWERED),
-) -> None:
-    if appeal.state not in states:
-        raise StaleVersionError(f"appeal {appeal.number} is {appeal.state.value}")
-    if appeal.agent_id != agent_id:
-        raise NotHolderError(f"appeal {appeal.number} is not held by {agent_id}")
 
 
 async def _pending_offer(transaction: Transaction, offer_id: UUID, *, agent_id: str) -> Offer:

@@ -12,6 +12,7 @@ from appeals.appeal import Appeal
 class Changes:
     """What a committed transaction changed, by who must look at it."""
 
+    recognise: list[UUID] = field(default_factory=list)  # envelopes whose words are in pictures
     classify: list[UUID] = field(default_factory=list)  # appeals that need a topic
     route_appeals: list[UUID] = field(default_factory=list)  # appeals the leader must read again
     route_agents: list[str] = field(default_factory=list)  # agents the leader must read again
@@ -19,7 +20,7 @@ class Changes:
     agent_messages: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)  # for agents' consoles
 
     def __bool__(self) -> bool:
-        return bool(self.classify or self.route_appeals or self.route_agents or self.deliver or self.agent_messages)
+        return any(getattr(self, name) for name in self.__slots__)
 
 
 def appeal_changed(appeal: Appeal) -> dict[str, object]:

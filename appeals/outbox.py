@@ -17,7 +17,15 @@ from appeals.reply import UNSENT_STATES, DeliveryState, Reply
 from appeals.rows import to_reply
 
 SENDING_TIMEOUT = timedelta(minutes=10)  # a worker that took a reply for so long is dead: another one may send it
-FINAL_STATES = frozenset({DeliveryState.DELIVERED, DeliveryState.FAILED})
+_RANK = {
+    DeliveryState.QUEUED: 0,
+    DeliveryState.SENDING: 1,
+    DeliveryState.SENT: 2,
+    DeliveryState.FAILED: 3,
+    DeliveryState.DELIVERED: 4,
+    DeliveryState.READ: 5,
+}
+"""Reports come late, twice and out of order: only a higher one is news. What was delivered did not fail."""
 
 _UNSENT = [state.value for state in UNSENT_STATES]
 
@@ -85,7 +93,7 @@ class Outbox:
             if row is None:
                 return False
             reply = to_reply(row)
-            if reply.state in FINAL_STATES or reply.state is state:
+            if _RANK[state] <= _RANK[reply.state]:
                 return True
             error = detail if state is DeliveryState.FAILED else ""
             await transaction.connection.execute(

@@ -1,31 +1,35 @@
 """Registers a group of envelopes inside one transaction: de-duplicates, threads, finds citizens, opens appeals."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from uuid_utils.compat import uuid7
 
 from appeals import tables
-from appeals.acknowledgement import acknowledgement, guess_language
-from appeals.appeal import Appeal, AppealState, check_transition
+from appeals.acknowledgement_reply import acknowledgement_reply
+from appeals.answer_route import answer_to
+from appeals.appeal import CHOSEN_TOPIC, UNTAGGED, Appeal, AppealState, check_transition
 from appeals.appeal_rows import write_changed
 from appeals.bulk_rows import insert_rows
 from appeals.deadlines import answer_deadline
-from appeals.envelope import AppealEnvelope, Channel, ContactPoint
+from appeals.envelope import AppealEnvelope
 from appeals.event_chain import Event
 from appeals.intake_policy import IntakePolicy
 from appeals.notify import Changes, appeal_changed
-from appeals.numbering import new_number, read_reply_token, secret_code
+from appeals.numbering import new_number, secret_code
 from appeals.registration import Registration
 from appeals.registry import Transaction
-from appeals.reply import Reply, ReplyKind
 from appeals.rows import contact_key, dedup_key, reply_row, to_appeal
-from appeals.threading import ThreadIndex, ThreadMatch, inbound_key, match_thread, outbound_key, referenced_ids
+from appeals.thread_search import find_threads
+from appeals.threading import ThreadIndex, ThreadMatch, inbound_key, match_thread, outbound_key
+from appeals.transcript import TranscriptSource, TranscriptState
 
-SHORT_CHANNELS = frozenset({Channel.SMS})
+LOOP_WINDOW = timedelta(hours=1)
 MAX_FIRST_WORDS_CHARS = 80
 
 
@@ -49,10 +53,11 @@ class RegistrationGroup:
         self._policy = policy
         self._known: dict[str, Registration] = {}
         self._citizens: dict[str, UUID] = {}  # by contact key
+        self._recent: Counter[UUID] = Counter()  # appeals that a citizen opened within LOOP_WINDOW
         self._drafts: dict[UUID, _Draft] = {}
-        self._index = ThreadIndex(by_key={}, by_number={}, by_conversation={}, appeals={})
+        self._index = ThreadIndex(by_envelope={}, by_key={}, by_number={}, by_conversation={}, appeals={})
         self._rows: dict[str, list[dict[str, Any]]] = {
-            name: [] for name in ("citizens", "contact_points", "envelopes", "thread_keys", "replies")
+            name: [] for name in ("citizens", "contact_points", "envelopes", "transcripts", "thread_keys", "replies")
         }
 
     async def register(self, envelopes: Sequence[AppealEnvelope]) -> list[Registration]:
@@ -84,47 +89,38 @@ class RegistrationGroup:
         query = select(column.key, column.citizen_id).where(column.key.in_(keys))
         if keys:
             self._citizens = {row.key: row.citizen_id for row in await self._connection.execute(query)}
+        if self._citizens:
+            self._recent.update(await self._count_recent(set(self._citizens.values())))
+
+    async def _count_recent(self, citizens: Collection[UUID]) -> Mapping[UUID, int]:
+        """Return how many appeals each of the citizens opened within the last hour."""
+        column = tables.appeals.c
+        query = (
+            select(column.citizen_id, func.count().label("opened"))
+            .where(column.citizen_id.in_(citizens), column.registered_at > self._now - LOOP_WINDOW)
+            .group_by(column.citizen_id)
+        )
+        return {row.citizen_id: row.opened for row in await self._connection.execute(query)}
 
     async def _read_threads(self, envelopes: Sequence[AppealEnvelope]) -> None:
-        by_key = await self._read_thread_keys(envelopes)
-        tokens = [item.threading.reply_token for item in envelopes if item.threading.reply_token]
-        named = [read_reply_token(self._policy.secret_key, token) for token in tokens]
-        numbers = [item.threading.appeal_number for item in envelopes if item.threading.appeal_number]
-        talks = [item.threading.conversation for item in envelopes if item.threading.conversation]
-        by_conversation = await self._read_conversations(talks) if talks else {}
-        column = tables.appeals.c
-        ids = {*by_key.values(), *by_conversation.values(), *(item for item in named if item is not None)}
+        found = await find_threads(self._connection, envelopes, secret_key=self._policy.secret_key)
         by_number: dict[str, UUID] = {}
-        if ids or numbers:
-            query = select(tables.appeals).where(column.id.in_(ids) | column.number.in_(numbers))
-            for row in await self._connection.execute(query):
-                if self._may_join(appeal := to_appeal(row)):
-                    self._drafts[appeal.id] = _Draft(
-                        appeal=appeal, base_version=appeal.version, conversation=row.conversation
-                    )
-                    by_number[appeal.number] = appeal.id
+        for row in found.rows:
+            if self._may_join(appeal := to_appeal(row)):
+                draft = _Draft(appeal=appeal, base_version=appeal.version, conversation=row.conversation)
+                self._drafts[appeal.id] = draft
+                by_number[appeal.number] = appeal.id
+
+        def joinable(ids: Mapping[str, UUID]) -> dict[str, UUID]:
+            return {key: value for key, value in ids.items() if value in self._drafts}
+
         self._index = ThreadIndex(
-            by_key={key: value for key, value in by_key.items() if value in self._drafts},
+            by_envelope=joinable(found.by_envelope),
+            by_key=joinable(found.by_key),
             by_number=by_number,
-            by_conversation={key: value for key, value in by_conversation.items() if value in self._drafts},
+            by_conversation=joinable(found.by_conversation),
             appeals={key: draft.appeal for key, draft in self._drafts.items()},
         )
-
-    async def _read_thread_keys(self, envelopes: Iterable[AppealEnvelope]) -> dict[str, UUID]:
-        ids = {message_id for item in envelopes for message_id in referenced_ids(item)}
-        if not ids:
-            return {}
-        keys = [key for message_id in ids for key in (outbound_key(message_id), inbound_key(message_id))]
-        column = tables.thread_keys.c
-        query = select(column.key, column.appeal_id).where(column.key.in_(keys))
-        return {row.key: row.appeal_id for row in await self._connection.execute(query)}
-
-    async def _read_conversations(self, talks: Sequence[str]) -> dict[str, UUID]:
-        """Return the newest appeal of each running talk."""
-        column = tables.appeals.c
-        query = select(column.conversation, column.id).where(column.conversation.in_(talks))
-        rows = await self._connection.execute(query.order_by(column.registered_at, column.id))
-        return {row.conversation: row.id for row in rows}
 
     def _may_join(self, appeal: Appeal) -> bool:
         if appeal.state is not AppealState.CLOSED or appeal.closed_at is None:
@@ -210,7 +206,8 @@ class RegistrationGroup:
         self._index_draft(draft)
         data = {"number": number, "channel": envelope.channel.value, "deadline": deadline.reason}
         self._note("appeal.registered", draft, envelope, data)
-        self.changes.classify.append(appeal.id)
+        if not envelope.recognise:  # else its words come first
+            self.changes.classify.append(appeal.id)
         self._acknowledge(draft, envelope)
         return draft
 
@@ -219,6 +216,8 @@ class RegistrationGroup:
         appeal = draft.appeal
         state = appeal.state
         changes: dict[str, Any] = {"version": appeal.version + 1}
+        if envelope.fields:
+            changes["attributes"] = {**appeal.attributes, **envelope.fields}
         if not envelope.automatic:
             changes |= {"channel": envelope.channel, "connector": envelope.connector}
             if state is AppealState.ANSWERED and appeal.agent_id is not None:
@@ -226,6 +225,10 @@ class RegistrationGroup:
             elif state in (AppealState.ANSWERED, AppealState.CLOSED):
                 state = AppealState.WAITING
                 changes |= {"waiting_since": envelope.received_at, "closed_at": None}
+        if CHOSEN_TOPIC in envelope.fields and state is AppealState.WAITING:
+            changes |= UNTAGGED
+            state = AppealState.REGISTERED
+            self.changes.classify.append(appeal.id)
         if state is not appeal.state:
             check_transition(appeal.state, state)
             changes |= {"state": state, "changed_at": self._now}
@@ -236,7 +239,7 @@ class RegistrationGroup:
         self._tell(draft.appeal)
 
     def _tell(self, appeal: Appeal) -> None:
-        if appeal.state in (AppealState.WAITING, AppealState.ASSIGNED):
+        if appeal.state in (AppealState.REGISTERED, AppealState.WAITING, AppealState.ASSIGNED):
             self.changes.route_appeals.append(appeal.id)
         if appeal.agent_id and appeal.state in (AppealState.ASSIGNED, AppealState.ANSWERED, AppealState.OFFERED):
             self.changes.agent_messages.append((appeal.agent_id, appeal_changed(appeal)))
@@ -261,48 +264,38 @@ class RegistrationGroup:
             "document": envelope.model_dump_json(by_alias=True),
         }
         self._rows["envelopes"].append(row)
+        self._index.by_envelope[key] = appeal_id
+        if envelope.recognise:
+            self._await_transcript(envelope, appeal_id)
         if envelope.threading.message_id:
             thread_key = inbound_key(envelope.threading.message_id)[:1024]
             self._rows["thread_keys"].append({"key": thread_key, "appeal_id": appeal_id})
 
+    def _await_transcript(self, envelope: AppealEnvelope, appeal_id: UUID) -> None:
+        row = {"envelope_id": envelope.id, "appeal_id": appeal_id, "state": TranscriptState.PENDING.value}
+        row |= {"source": TranscriptSource.NOBODY.value, "text": "", "confidence": None, "detail": ""}
+        self._rows["transcripts"].append({**row, "agent_id": None, "changed_at": self._now})
+        self.changes.recognise.append(envelope.id)
+
     def _acknowledge(self, draft: _Draft, envelope: AppealEnvelope) -> None:
-        """Queue the number for the citizen: once per appeal, never to a machine."""
+        """Queue the number for the citizen: once per appeal, never to a machine, and not round and round."""
         if envelope.automatic or envelope.sender is None or not self._policy.acknowledge:
             return
-        reply = self._acknowledgement(draft.appeal, envelope, recipient=answer_to(envelope, envelope.sender))
+        if self._is_loop(draft.appeal):
+            self._note("acknowledgement.withheld", draft, envelope, {"because": "too many appeals within an hour"})
+            return
+        recipient = answer_to(envelope, envelope.sender)
+        reply = acknowledgement_reply(draft.appeal, envelope, self._policy, recipient=recipient, now=self._now)
         self._rows["replies"].append(reply_row(reply))
         self._rows["thread_keys"].append({"key": outbound_key(reply.message_id), "appeal_id": draft.appeal.id})
         self.changes.deliver.append(reply.id)
 
-    def _acknowledgement(self, appeal: Appeal, envelope: AppealEnvelope, *, recipient: ContactPoint) -> Reply:
-        policy, reply_id = self._policy, uuid7()
-        language = guess_language(f"{envelope.subject} {envelope.clean_text}", default=policy.office.language)
-        subject, text = acknowledgement(
-            language=language,
-            number=appeal.number,
-            code=secret_code(policy.secret_key, appeal.id),
-            deadline_at=appeal.deadline_at,
-            timezone=policy.office.timezone,
-            url=policy.public_url,
-            office=policy.office.name,
-            short=envelope.channel in SHORT_CHANNELS,
-        )
-        return Reply(
-            id=reply_id,
-            appeal_id=appeal.id,
-            kind=ReplyKind.ACKNOWLEDGEMENT,
-            agent_id=None,
-            channel=envelope.channel,
-            connector=envelope.connector,
-            recipient=recipient,
-            subject=subject,
-            text=text,
-            language=language,
-            in_reply_to=(envelope.threading.message_id,) if envelope.threading.message_id else (),
-            message_id=f"{reply_id.hex}@{policy.mail_domain}",
-            next_attempt_at=self._now,
-            created_at=self._now,
-        )
+    def _is_loop(self, appeal: Appeal) -> bool:
+        """Tell whether the citizen has opened so many appeals lately that a machine may be answering our answers."""
+        if appeal.citizen_id is None:
+            return False
+        self._recent[appeal.citizen_id] += 1
+        return self._recent[appeal.citizen_id] > self._policy.max_acknowledgements_per_hour
 
     def _note(self, kind: str, draft: _Draft, envelope: AppealEnvelope, data: dict[str, Any]) -> None:
         data |= {"envelope_id": str(envelope.id), "connector": envelope.connector, "raw_sha256": envelope.raw.sha256}
@@ -332,6 +325,7 @@ class RegistrationGroup:
             (tables.contact_points, self._rows["contact_points"]),
             (tables.appeals, opened),
             (tables.envelopes, self._rows["envelopes"]),
+            (tables.transcripts, self._rows["transcripts"]),
             (tables.replies, self._rows["replies"]),
         )
         for table, rows in inserts:
@@ -340,12 +334,6 @@ class RegistrationGroup:
         joined = [draft for draft in changed if draft.base_version]
         if joined:
             await write_changed(self._connection, [(draft.appeal, draft.base_version) for draft in joined])
-
-
-def answer_to(envelope: AppealEnvelope, sender: ContactPoint) -> ContactPoint:
-    """Return where answers go: Reply-To if it is of the sender's kind (an address for answers), else the sender."""
-    reply_to = envelope.reply_to
-    return reply_to if reply_to is not None and reply_to.kind is sender.kind else sender
 
 
 def first_words(text: str) -> str:

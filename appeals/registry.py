@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from appeals import tables
 from appeals.agent import Agent
-from appeals.appeal import Appeal, AppealState
+from appeals.appeal import CHOSEN_TOPIC, Appeal, AppealState
 from appeals.blobs import BlobStore
 from appeals.conversation import AppealText, Conversation, QuarantineEntry, StoredDecision
 from appeals.database import Database
@@ -28,7 +28,7 @@ from appeals.numbering import normalise_number
 from appeals.offer import Offer, OfferState
 from appeals.routing import RoutingSnapshot, RoutingView
 from appeals.routing_views import ROUTED_STATES, RoutedVersion, read_routed_versions, read_routing_views
-from appeals.rows import to_agent, to_appeal, to_citizen, to_event, to_offer, to_reply
+from appeals.rows import to_agent, to_appeal, to_citizen, to_event, to_offer, to_reply, to_transcript
 
 ID_PAGE = 500  # ids in one IN list
 
@@ -171,6 +171,8 @@ class Registry:
         """
         column = tables.appeals.c
         query = select(column.id).where(column.state == state.value, column.changed_at < before)
+        if state is AppealState.REGISTERED:  # those whose words are still in pictures wait for recognition
+            query = query.where(~_is_unread(column.id))
         if after is not None:
             query = query.where(column.id > after)
         return [row.id for row in await self._all(query.order_by(column.id).limit(limit))]
@@ -181,6 +183,7 @@ class Registry:
         async with self.database.read() as connection:
             envelopes = (await connection.execute(_of(tables.envelopes, appeal_id, "received_at"))).all()
             replies = (await connection.execute(_of(tables.replies, appeal_id, "created_at"))).all()
+            transcripts = (await connection.execute(_of(tables.transcripts, appeal_id, "changed_at"))).all()
             events = (await connection.execute(_of(tables.events, appeal_id, "at"))).all()
             citizen = None
             if appeal.citizen_id is not None:
@@ -192,10 +195,11 @@ class Registry:
             envelopes=tuple(AppealEnvelope.model_validate_json(row.document) for row in envelopes),
             replies=tuple(to_reply(row) for row in replies),
             events=tuple(to_event(row) for row in events),
+            transcripts=tuple(to_transcript(row) for row in transcripts),
         )
 
     async def texts(self, appeal_ids: Sequence[UUID]) -> list[AppealText]:
-        """Return each appeal with the words to classify it by: subject and clean text of its first envelope."""
+        """Return each appeal with words to classify it by: subject, clean text, transcript of its first message."""
         texts: dict[UUID, AppealText] = {}
         for page in _pages(appeal_ids):
             async with self.database.read_briefly() as connection:
@@ -317,17 +321,37 @@ class Registry:
 
 
 _TEXTS = (
-    select(tables.appeals.c.id, tables.appeals.c.version, tables.appeals.c.state, tables.envelopes.c.document)
+    select(
+        tables.appeals.c.id,
+        tables.appeals.c.version,
+        tables.appeals.c.state,
+        tables.appeals.c.attributes,
+        tables.envelopes.c.document,
+        tables.transcripts.c.text.label("transcript"),
+    )
     .join(tables.envelopes, tables.envelopes.c.appeal_id == tables.appeals.c.id)
+    .outerjoin(tables.transcripts, tables.transcripts.c.envelope_id == tables.envelopes.c.id)
     .where(tables.appeals.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(tables.envelopes.c.received_at)
 )
 
 
-def _appeal_text(row: Row[Any, Any, Any, Any]) -> AppealText:
+def _appeal_text(row: Any) -> AppealText:
     envelope = orjson.loads(row.document)  # three fields of many: no need to make the whole record
-    text = f"{envelope['subject']}\n{envelope['clean_text'] or envelope['text']}".strip()
-    return AppealText(appeal_id=row.id, version=row.version, state=AppealState(row.state), text=text)
+    words = (envelope["subject"], envelope["clean_text"] or envelope["text"], row.transcript)
+    return AppealText(
+        appeal_id=row.id,
+        version=row.version,
+        state=AppealState(row.state),
+        text="\n".join(item for item in words if item).strip(),
+        chosen_topic=row.attributes.get(CHOSEN_TOPIC),
+    )
+
+
+def _is_unread(appeal_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+    column = tables.transcripts.c
+    unread = select(column.envelope_id).where(column.appeal_id == appeal_id, column.state == "pending")
+    return unread.correlate(tables.appeals).exists()
 
 
 def _pages(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
@@ -340,4 +364,4 @@ def _appeals_in(ids: Sequence[UUID]) -> Select[Any]:
 
 
 def _of(table: Table, appeal_id: UUID, order: str) -> Select[Any]:
-    return select(table).where(table.c.appeal_id == appeal_id).order_by(table.c[order], table.c.id)
+    return select(table).where(table.c.appeal_id == appeal_id).order_by(table.c[order], *table.primary_key)

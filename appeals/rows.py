@@ -12,6 +12,7 @@ from appeals.envelope import Attachment, Channel, ContactPoint
 from appeals.event_chain import StoredEvent
 from appeals.offer import Offer, OfferState
 from appeals.reply import DeliveryState, Reply, ReplyKind
+from appeals.transcript import Transcript, TranscriptSource, TranscriptState
 
 AnyRow = Row[Any]
 
@@ -160,6 +161,21 @@ def reply_row(reply: Reply) -> dict[str, Any]:
         "sent_at": reply.sent_at,
         "details": reply.details,
     }
+
+
+def to_transcript(row: AnyRow) -> Transcript:
+    """Make a Transcript of a row of `transcripts`."""
+    return Transcript(
+        envelope_id=row.envelope_id,
+        appeal_id=row.appeal_id,
+        state=TranscriptState(row.state),
+        source=TranscriptSource(row.source),
+        text=row.text,
+        confidence=row.confidence,
+        detail=row.detail,
+        agent_id=row.agent_id,
+        changed_at=row.changed_at,
+    )
 
 
 def to_event(row: AnyRow) -> StoredEvent:

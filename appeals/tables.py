@@ -164,6 +164,21 @@ envelopes = Table(
     Column("document", Text, nullable=False),  # the whole envelope as JSON, schema okno.envelope/1
 )
 
+transcripts = Table(
+    "transcripts",
+    metadata,
+    Column("envelope_id", Uuid, ForeignKey("envelopes.id"), primary_key=True),
+    Column("appeal_id", Uuid, ForeignKey("appeals.id"), nullable=False, index=True),
+    Column("state", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("confidence", Float, nullable=True),
+    Column("detail", Text, nullable=False),
+    Column("agent_id", String(128), nullable=True),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Index("ix_transcripts_state_changed_at", "state", "changed_at"),
+)
+
 thread_keys = Table(
     "thread_keys",
     metadata,

@@ -1,9 +1,11 @@
 """Which appeal a message belongs to: an ordered policy, each step with its reason.
 
+0. An edit, or a withdrawal, belongs where the message it is about is.
 1. A reply token that we signed: whoever holds it was written to by us.
 2. In-Reply-To or References of a message that we sent; or of an earlier message of the same citizen.
 3. The appeal's number in the text, if the sender is a contact point of that appeal's citizen: B can never write into
-   A's appeal by quoting its number.
+   A's appeal by quoting its number. Where DMARC says that the address in From is forged, neither this nor an earlier
+   message counts: the sender may be anybody.
 4. The running talk on channels without message ids.
 """
 
@@ -14,6 +16,7 @@ from uuid import UUID
 from appeals.appeal import Appeal
 from appeals.envelope import AppealEnvelope
 from appeals.numbering import read_reply_token
+from appeals.rows import dedup_key
 
 MAX_REFERENCES = 50  # message ids looked at, newest first: longer chains are somebody's experiment
 
@@ -23,13 +26,14 @@ class ThreadMatch:
     """The appeal a message joins, and why."""
 
     appeal_id: UUID
-    reason: str  # reply_token, our_message, own_message, number, conversation
+    reason: str  # revision, reply_token, our_message, own_message, number, conversation
 
 
 @dataclass(kw_only=True, slots=True)
 class ThreadIndex:
     """What the registry knows about the references of some messages."""
 
+    by_envelope: dict[str, UUID]  # dedup keys
     by_key: dict[str, UUID]  # thread_keys
     by_number: dict[str, UUID]
     by_conversation: dict[str, UUID]
@@ -56,23 +60,37 @@ def match_thread(
 ) -> ThreadMatch | None:
     """Return the first match of the policy, or None: the message opens a new appeal."""
     references = envelope.threading
+    if envelope.revises is not None:
+        appeal_id = index.by_envelope.get(dedup_key(envelope.connector, envelope.revises))
+        if appeal_id is not None:
+            return ThreadMatch(appeal_id=appeal_id, reason="revision")
     if references.reply_token:
         appeal_id = read_reply_token(secret_key, references.reply_token)
         if appeal_id in index.appeals:
             return ThreadMatch(appeal_id=appeal_id, reason="reply_token")
+    match = _match_references(envelope, index, citizen_id=None if is_forged(envelope) else citizen_id)
+    if match is None and references.conversation and (talk := index.by_conversation.get(references.conversation)):
+        return ThreadMatch(appeal_id=talk, reason="conversation")
+    return match
+
+
+def _match_references(envelope: AppealEnvelope, index: ThreadIndex, *, citizen_id: UUID | None) -> ThreadMatch | None:
+    """Match by message ids, then by the number in the text."""
     for message_id in referenced_ids(envelope):
         if appeal_id := index.by_key.get(outbound_key(message_id)):
             return ThreadMatch(appeal_id=appeal_id, reason="our_message")
         appeal_id = index.by_key.get(inbound_key(message_id))
         if appeal_id and _is_of(citizen_id, appeal_id, index):
             return ThreadMatch(appeal_id=appeal_id, reason="own_message")
-    if references.appeal_number:
-        appeal_id = index.by_number.get(references.appeal_number)
-        if appeal_id and _is_of(citizen_id, appeal_id, index):
-            return ThreadMatch(appeal_id=appeal_id, reason="number")
-    if references.conversation and (appeal_id := index.by_conversation.get(references.conversation)):
-        return ThreadMatch(appeal_id=appeal_id, reason="conversation")
+    appeal_id = index.by_number.get(envelope.threading.appeal_number or "")
+    if appeal_id and _is_of(citizen_id, appeal_id, index):
+        return ThreadMatch(appeal_id=appeal_id, reason="number")
     return None
+
+
+def is_forged(envelope: AppealEnvelope) -> bool:
+    """Tell whether the domain in From says that the message is not from there (RFC 7489)."""
+    return any(check.method == "dmarc" and check.result == "fail" for check in envelope.authenticity)
 
 
 def _is_of(citizen_id: UUID | None, appeal_id: UUID, index: ThreadIndex) -> bool:

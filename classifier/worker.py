@@ -1,6 +1,7 @@
 """The consumer of the stream `classify`: gives registered appeals a topic, a priority and a language."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -47,6 +48,7 @@ class ClassifyWorker:
         self._lifecycle = lifecycle
         self._classifier = classifier
         self._threshold = settings.threshold
+        self._priorities = taxonomy.priorities
         self._unknown_priority = taxonomy.topics[UNKNOWN].priority
         self._loop = WorkerLoop(
             queues,
@@ -82,7 +84,8 @@ class ClassifyWorker:
         predictions = await self._classifier.predict([entry.text for entry in written])
         found = [self._classification(entry, said) for entry, said in zip(written, predictions, strict=True)]
         found += [self._triage(entry.appeal_id, version=entry.version) for entry in waiting if not entry.text.strip()]
-        await self._commit(found)
+        chosen = {entry.appeal_id: entry.chosen_topic for entry in waiting}
+        await self._commit([self._as_chosen(item, chosen[item.appeal_id]) for item in found])
 
     async def _registered(self, appeal_ids: Sequence[UUID]) -> list[AppealText]:
         texts = await self._registry.texts(list(dict.fromkeys(appeal_ids)))
@@ -104,6 +107,12 @@ class ClassifyWorker:
             priority=said.priority if sure else max(said.expected_priority, self._unknown_priority),
             alternatives=tuple((guess.topic, guess.confidence) for guess in said.alternatives),
         )
+
+    def _as_chosen(self, item: Classification, topic: str | None) -> Classification:
+        """Take the topic that the citizen named, if there is such a one; what the model said of urgency stays."""
+        if topic is None or topic == UNKNOWN or topic not in self._priorities:
+            return item
+        return replace(item, topic=topic, confidence=1.0, priority=max(item.priority, self._priorities[topic]))
 
     def _triage(self, appeal_id: UUID, *, version: int) -> Classification:
         return Classification(

@@ -11,10 +11,12 @@ from typing import Any
 
 import structlog
 
+from appeals.answer_route import AnswerRoutes
 from appeals.blobs import open_blob_store
 from appeals.citizen_desk import RegistryDesk
 from appeals.cursors import RegistryCursors
 from appeals.database import registry_url
+from appeals.envelope import Channel
 from appeals.errors import ConfigurationError
 from appeals.intake import Intake
 from appeals.intake_policy import IntakePolicy
@@ -22,6 +24,7 @@ from appeals.lifecycle import Lifecycle
 from appeals.notify import Notifier, SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
+from appeals.transcripts import Transcripts
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from connectors.base import Connector, ConnectorFactory, ConnectorPorts
@@ -50,6 +53,7 @@ class Parts:
     intake: MeteredIntake
     lifecycle: Lifecycle
     outbox: Outbox
+    transcripts: Transcripts
     metrics: Metrics
 
 
@@ -66,7 +70,13 @@ def make_lifecycle(settings: Settings, registry: Registry, notifier: Notifier | 
         notifier=notifier or SilentNotifier(),
         mail_domain=settings.email.hostname,
         inline_blob_max_bytes=settings.registry.inline_blob_max_bytes,
+        routes=answer_routes(settings),
     )
+
+
+def answer_routes(settings: Settings) -> AnswerRoutes:
+    """Return which of our connectors reach whom, as far as they are enabled."""
+    return AnswerRoutes(connectors={name: Channel(name) for name in _ours(settings)})
 
 
 @asynccontextmanager
@@ -124,6 +134,8 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                 office=settings.office,
                 deadlines=settings.deadlines,
                 acknowledge=settings.delivery.acknowledge,
+                max_acknowledgements_per_hour=settings.delivery.max_acknowledgements_per_hour,
+                routes=answer_routes(settings),
                 mail_domain=settings.email.hostname,
             )
             intake = Intake(registry, settings=settings.registry, policy=policy, notifier=notifier)
@@ -138,6 +150,7 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                     intake=MeteredIntake(intake, metrics),
                     lifecycle=make_lifecycle(settings, registry, notifier),
                     outbox=Outbox(registry, notifier=notifier),
+                    transcripts=Transcripts(registry, notifier=notifier),
                     metrics=metrics,
                 )
         finally:
@@ -169,8 +182,12 @@ def build_connectors(parts: Parts) -> list[Connector]:
 
 
 def _enabled_sections(settings: Settings) -> Mapping[str, Any]:
-    ours = {name: getattr(settings, name) for name in ("email", "sms", "telegram", "kiosk", "fax")}
-    return {name: section for name, section in ours.items() if section.enabled} | dict(settings.connectors)
+    return {**_ours(settings), **settings.connectors}
+
+
+def _ours(settings: Settings) -> dict[str, Any]:
+    sections = {channel.value: getattr(settings, channel.value, None) for channel in Channel}
+    return {name: section for name, section in sections.items() if section is not None and section.enabled}
 
 
 def _entry_point(name: str) -> EntryPoint:

@@ -146,7 +146,14 @@ class Daemon:
 
     def _make_workers(self, parts: Parts) -> list[Worker]:
         workers: list[Worker] = [
-            Sweeper(parts.registry, parts.queues, parts.outbox, settings=self._settings.queues, roles=self._roles)
+            Sweeper(
+                parts.registry,
+                parts.queues,
+                parts.outbox,
+                parts.transcripts,
+                settings=self._settings.queues,
+                roles=self._roles,
+            )
         ]
         if "classify" in self._roles:
             workers.append(ClassifierWorker(parts, consumer=self._consumer, progress=self._progress))

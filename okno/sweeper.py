@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -12,12 +13,21 @@ from appeals.appeal import AppealState
 from appeals.errors import TransientError
 from appeals.outbox import Outbox
 from appeals.registry import Registry
+from appeals.transcripts import Transcripts
 from config.settings import QueueSettings, RoleName
-from queues.port import CLASSIFY, DELIVER, ROUTE, Queues
+from queues.port import CLASSIFY, DELIVER, RECOGNISE, ROUTE, Queues
 
 PAGE = 2_000  # items queued again a turn: a large backlog comes back in several turns
 
 logger = structlog.get_logger(__name__)
+
+
+class DueIds(Protocol):
+    """A page of ids whose time has come."""
+
+    async def __call__(self, *, limit: int) -> list[UUID]:
+        """Return at most `limit` of them."""
+        ...
 
 
 class Sweeper:
@@ -32,6 +42,7 @@ class Sweeper:
         registry: Registry,
         queues: Queues,
         outbox: Outbox,
+        transcripts: Transcripts,
         *,
         settings: QueueSettings,
         roles: Collection[RoleName],
@@ -39,9 +50,10 @@ class Sweeper:
         self._registry = registry
         self._queues = queues
         self._outbox = outbox
+        self._transcripts = transcripts
         self._settings = settings
         sweeps: dict[RoleName, Callable[[float], Awaitable[int]]] = {
-            "classify": self._sweep_registered,
+            "classify": self._sweep_unread_and_registered,
             "route": self._sweep_waiting,
             "deliver": self._sweep_replies,
         }
@@ -68,8 +80,9 @@ class Sweeper:
                 async with asyncio.timeout(self._settings.sweep_interval_s):
                     await self._stopping.wait()
 
-    async def _sweep_registered(self, stale_after_s: float) -> int:
-        return await self._sweep_appeals(CLASSIFY, AppealState.REGISTERED, stale_after_s)
+    async def _sweep_unread_and_registered(self, stale_after_s: float) -> int:
+        unread = await self._sweep_ids(RECOGNISE, "envelope_id", self._transcripts.pending)
+        return unread + await self._sweep_appeals(CLASSIFY, AppealState.REGISTERED, stale_after_s)
 
     async def _sweep_waiting(self, stale_after_s: float) -> int:
         return await self._sweep_appeals(ROUTE, AppealState.WAITING, stale_after_s)
@@ -88,9 +101,12 @@ class Sweeper:
         return len(ids)
 
     async def _sweep_replies(self, _: float) -> int:
-        if (await self._queues.depth(DELIVER)).waiting:
+        return await self._sweep_ids(DELIVER, "reply_id", self._outbox.due)
+
+    async def _sweep_ids(self, stream: str, name: str, due: DueIds) -> int:
+        if (await self._queues.depth(stream)).waiting:
             return 0
-        ids = await self._outbox.due(limit=PAGE)
+        ids = await due(limit=PAGE)
         if ids:
-            await self._queues.add(DELIVER, [{"reply_id": str(reply_id)} for reply_id in ids])
+            await self._queues.add(stream, [{name: str(item)} for item in ids])
         return len(ids)

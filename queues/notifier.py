@@ -4,7 +4,7 @@ import structlog
 
 from appeals.errors import TransientError
 from appeals.notify import Changes
-from queues.port import CLASSIFY, DELIVER, ROUTE, Queues
+from queues.port import CLASSIFY, DELIVER, RECOGNISE, ROUTE, Queues
 
 logger = structlog.get_logger(__name__)
 
@@ -20,6 +20,8 @@ class QueueNotifier:
         routes = [{"appeal_id": str(item)} for item in changes.route_appeals]
         routes += [{"agent_id": item} for item in changes.route_agents]
         try:
+            if changes.recognise:
+                await self._queues.add(RECOGNISE, [{"envelope_id": str(item)} for item in changes.recognise])
             if changes.classify:
                 await self._queues.add(CLASSIFY, [{"appeal_id": str(item)} for item in changes.classify])
             if routes:

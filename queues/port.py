@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+RECOGNISE = "recognise"  # {"envelope_id"}: messages whose words are in pictures
 CLASSIFY = "classify"  # {"appeal_id"}: registered appeals that need a topic
 ROUTE = "route"  # {"appeal_id"} or {"agent_id"}: something about it changed, read it again
 DELIVER = "deliver"  # {"reply_id"}: replies to send
-STREAMS = (CLASSIFY, ROUTE, DELIVER)
+STREAMS = (RECOGNISE, CLASSIFY, ROUTE, DELIVER)
 
 READ_BATCH = 50  # items a call: 18,000 a second through Redis; one by one 2,000
 

@@ -47,7 +47,8 @@ def test_demo_messages_suit_every_channel(taxonomy: Taxonomy) -> None:
     assert len({message.text for message in messages}) == len(messages) >= 120
     assert {message.topic for message in messages} == set(taxonomy.topics)
     assert {message.language for message in messages} == {"ru", "en"}
-    assert all(len(messages_for(channel, messages)) >= 30 for channel in Channel)
+    written_by_citizens = set(Channel) - {Channel.PAPER, Channel.IN_PERSON}  # those two are written down by an agent
+    assert all(len(messages_for(channel, messages)) >= 30 for channel in written_by_citizens)
 
 
 def test_training_texts_cover_every_topic(taxonomy: Taxonomy) -> None:

@@ -71,6 +71,15 @@ class RegistrationGroup:
         await self._write()
         return registrations
 
+    async def open_for(self, envelope: AppealEnvelope) -> Appeal:
+        """Open an appeal for a message that the registry holds already, and tell the citizen its number."""
+        await self._read_citizens([envelope])
+        (number,) = await self._free_numbers(1)
+        citizen_id = self._citizens.get(contact_key(envelope.sender)) if envelope.sender else None
+        draft = self._open(envelope, citizen_id or self._new_citizen(envelope), number=number)
+        await self._write()
+        return draft.appeal
+
     # ---- what the registry knows
     async def _read_known(self, envelopes: Sequence[AppealEnvelope]) -> None:
         keys = [dedup_key(item.connector, item.external_id) for item in envelopes]

@@ -144,7 +144,7 @@ async def _look_at_registry(settings: Settings, *, history: bool) -> list[Findin
 
 
 def _look_at_connectors(settings: Settings) -> Finding:
-    names = ("email", "sms", "telegram", "kiosk", "fax")
+    names = ("email", "sms", "telegram", "kiosk", "fax", "web", "paper")
     enabled = [name for name in names if getattr(settings, name).enabled] + list(settings.connectors)
     installed = {point.name for point in entry_points(group=CONNECTOR_GROUP)}
     missing = [name for name in enabled if name not in installed]

@@ -1,0 +1,39 @@
+"""The paper connector: what goes out is printed by an agent; what comes in is registered at the console."""
+
+from appeals.envelope import Channel, ContactPointKind
+from appeals.reply import DeliveryState
+from config.settings import PaperSettings
+from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
+
+NAME = "paper"
+
+
+class PaperConnector(Connector):
+    """Speaks no protocol: `LetterDesk` registers letters and visits, people print and post the answers."""
+
+    channel = Channel.PAPER
+
+    def __init__(self, settings: PaperSettings, ports: ConnectorPorts) -> None:
+        del settings, ports
+        self.name = NAME
+        self._state = HealthState.STARTING
+
+    async def start(self) -> None:
+        """Nothing to open."""
+        self._state = HealthState.UP
+
+    async def stop(self) -> None:
+        """Nothing to close."""
+        self._state = HealthState.STOPPED
+
+    def health(self) -> ConnectorHealth:
+        """Report now."""
+        return ConnectorHealth(state=self._state, detail="letters and visits are registered in the console")
+
+    async def send(self, message: OutboundMessage) -> Receipt:
+        """Leave the answer to be printed, or to be read on the citizen's page. Idempotent, never fails."""
+        if message.recipient.kind is ContactPointKind.WEB:
+            return Receipt(
+                external_id=str(message.reply_id), state=DeliveryState.DELIVERED, detail="shown on the citizen's page"
+            )
+        return Receipt(external_id=str(message.reply_id), detail="to be printed and posted by an agent")

@@ -16,6 +16,7 @@ from connectors.email.mailboxes import Mailboxes
 from connectors.email.receiver import MailReceiver
 from connectors.email.relay import Relay
 from connectors.email.smtp_server import build_listeners
+from connectors.email.smtp_tls import TlsCertificate
 
 logger = structlog.get_logger(__name__)
 
@@ -29,10 +30,13 @@ class EmailConnector(Connector):
     def __init__(self, settings: EmailSettings, ports: ConnectorPorts) -> None:
         self._ports = ports
         self._composer = Composer(settings.sender, mailboxes=settings.mailboxes)
-        mailboxes = Mailboxes(settings.mailboxes, sender=self._composer.address)
+        mailboxes = Mailboxes(settings.mailboxes, sender=self._composer.address, postmaster=settings.postmaster)
         self._receiver = MailReceiver(ports, connector=self.name, mailboxes=mailboxes)
         self._relay = Relay(settings)
-        self._listeners = build_listeners(settings, mailboxes=mailboxes, deliver=self._deliver)
+        self._certificate = TlsCertificate.of(settings)
+        self._listeners = build_listeners(
+            settings, mailboxes=mailboxes, deliver=self._deliver, certificate=self._certificate
+        )
         self._state = HealthState.STARTING
 
     async def start(self) -> None:
@@ -67,18 +71,23 @@ class EmailConnector(Connector):
         return await self._receiver.register(content, SmtpEnvelope.from_context(context))
 
     def health(self) -> ConnectorHealth:
-        """Report: degraded while the relay cannot be reached (mail still comes in)."""
+        """Report: degraded while mail still comes in, but the relay or the certificate is in trouble."""
         state, detail = self._state, ""
         if state is HealthState.UP and not all(listener.is_listening for listener in self._listeners):
             state, detail = HealthState.DOWN, "not listening"
-        elif state is HealthState.UP and self._relay.trouble:
-            state, detail = HealthState.DEGRADED, self._relay.trouble
+        elif state is HealthState.UP and (troubles := self._troubles()):
+            state, detail = HealthState.DEGRADED, "; ".join(troubles)
         return ConnectorHealth(
             state=state,
             detail=detail,
             addresses=tuple(listener.address for listener in self._listeners),
             last_message_at=self._receiver.last_message_at,
         )
+
+    def _troubles(self) -> list[str]:
+        """Return what people should know although mail comes in."""
+        certificate = self._certificate.health(self._ports.now()) if self._certificate is not None else ""
+        return [trouble for trouble in (self._relay.trouble, certificate) if trouble]
 
     async def _deliver(self, content: bytes, smtp: SmtpEnvelope) -> str:
         """Take one mail in and return the SMTP reply; 250 only for what is committed (P1)."""

@@ -31,15 +31,18 @@ class SmtpEnvelope:
 
     mail_from: str | None = None  # "" for the null sender `<>`; None: not known
     rcpt_to: tuple[str, ...] = ()
-    peer: str = ""
+    peer: str = ""  # IP address of the client; "" if not known
+    front: str = ""  # … of our front MTA that said who the client is; "": `peer` came by itself
     helo: str = ""
-    protocol: str = ""  # smtp or lmtp
+    protocol: str = ""  # smtp, lmtp or imap
+    received_at: datetime | None = None  # imap: when the office's server received it; None: now
 
     def to_context(self) -> dict[str, str]:
         """Return it as the context of a quarantine item."""
         known = {} if self.mail_from is None else {"mail_from": clean_line(self.mail_from)}
         rcpt_to = json.dumps([clean_line(address) for address in self.rcpt_to], ensure_ascii=False)
-        rest = {"peer": self.peer, "helo": clean_line(self.helo)[:255], "protocol": self.protocol}
+        rest = {"peer": self.peer, "front": self.front, "helo": clean_line(self.helo)[:255], "protocol": self.protocol}
+        rest["received_at"] = self.received_at.isoformat() if self.received_at else ""
         return {**known, "rcpt_to": rcpt_to, **{key: value for key, value in rest.items() if value}}
 
     @classmethod
@@ -53,9 +56,18 @@ class SmtpEnvelope:
             mail_from=context.get("mail_from"),
             rcpt_to=tuple(str(address) for address in rcpt_to) if isinstance(rcpt_to, list) else (),
             peer=context.get("peer", ""),
+            front=context.get("front", ""),
             helo=context.get("helo", ""),
             protocol=context.get("protocol", ""),
+            received_at=_moment(context.get("received_at", "")),
         )
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def build_envelope(
@@ -71,6 +83,7 @@ def build_envelope(
     raw_ref = BlobRef.of(raw, MAIL_MEDIA_TYPE)
     contents: dict[str, bytes] = {raw_ref.sha256: raw}
     sender = _sender(mail, smtp)
+    is_own = sender is not None and mailboxes.is_own(sender.value)
     envelope = AppealEnvelope(
         channel=Channel.EMAIL,
         connector=connector,
@@ -88,10 +101,12 @@ def build_envelope(
         threading=ThreadReferences(
             reply_token=_reply_token(mail, smtp, mailboxes=mailboxes),
             message_id=mail.message_id,
-            in_reply_to=mail.in_reply_to,
+            # Our own mail coming back belongs where it was sent from.
+            in_reply_to=(*filter(None, [mail.own_message_id]), *mail.in_reply_to),
             appeal_number=find_number(mail.subject) if mail.subject else None,
         ),
-        automatic=mail.automatic or sender is None or mailboxes.is_own(sender.value),
+        automatic=mail.automatic or sender is None or is_own,
+        marks=mail.marks or (("own_mail",) if is_own else ()),
         raw=raw_ref,
     )
     return envelope, contents

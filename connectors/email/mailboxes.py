@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from appeals.errors import ConfigurationError
 from connectors.email.headers import normalise_address
 
+POSTMASTER = "postmaster"
 _TOKEN = re.compile(r"[A-Za-z0-9._=-]{1,128}")
 
 
@@ -20,15 +22,28 @@ class Delivery:
 class Mailboxes:
     """The recipients we take mail for. Local parts are compared without case, as everybody expects of an office."""
 
-    def __init__(self, mailboxes: Iterable[str], *, sender: str) -> None:
+    def __init__(self, mailboxes: Iterable[str], *, sender: str, postmaster: str = "") -> None:
+        """`postmaster`: the mailbox that gets postmaster@; empty: the first. Raises ConfigurationError."""
         self._mailboxes = {_key(mailbox): mailbox for mailbox in mailboxes}
         self._own = {*self._mailboxes, _key(sender)}
+        self._postmasters = self._postmaster_addresses(postmaster)
+
+    def _postmaster_addresses(self, postmaster: str) -> dict[str, str]:
+        """Return where mail to each postmaster goes: RFC 5321 §4.5.1 wants one at every domain, and one at none."""
+        if postmaster and _key(postmaster) not in self._mailboxes:
+            raise ConfigurationError(f"email.postmaster: {postmaster!r} is none of email.mailboxes")
+        mailbox = self._mailboxes[_key(postmaster)] if postmaster else next(iter(self._mailboxes.values()), None)
+        if mailbox is None:
+            return {}
+        return {POSTMASTER: mailbox} | {f"{POSTMASTER}@{key.rpartition('@')[2]}": mailbox for key in self._mailboxes}
 
     def find(self, address: str) -> Delivery | None:
         """Return the mailbox that `address` is delivered to, or None if it is not ours."""
         key = _key(address)
         if key in self._mailboxes:
             return Delivery(mailbox=self._mailboxes[key])
+        if key in self._postmasters:
+            return Delivery(mailbox=self._postmasters[key])
         local, _, domain = key.rpartition("@")
         base, plus, _ = local.partition("+")
         mailbox = self._mailboxes.get(f"{base}@{domain}") if plus else None
@@ -39,7 +54,8 @@ class Mailboxes:
 
     def is_own(self, address: str) -> bool:
         """Tell whether mail from `address` is our own coming back."""
-        return _key(address) in self._own or self.find(address) is not None
+        key = _key(address)
+        return key in self._own or (key not in self._postmasters and self.find(address) is not None)
 
 
 def _key(address: str) -> str:

@@ -51,3 +51,9 @@ async def _read_head(reader: asyncio.StreamReader) -> bytearray:
     while data.endswith(_ENDS_BEGUN) and not data.endswith(END_OF_DATA) and len(data) < MAX_HEAD_BYTES:
         data += await reader.readexactly(1)
     return data
+
+
+def count_hops(content: bytes) -> int:
+    """Return how many servers have passed the mail on: its Received fields (RFC 5321 §6.3)."""
+    end = content.find(b"\r\n\r\n")
+    return (b"\n" + content[: None if end < 0 else end]).lower().count(b"\nreceived:")

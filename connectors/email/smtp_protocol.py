@@ -1,46 +1,31 @@
-"""The SMTP and LMTP dialogue over aiosmtpd: our limits, our replies, and DATA read in large pieces."""
+"""The SMTP dialogue over aiosmtpd: our extensions, our replies, and DATA read in large pieces."""
 
 import asyncio
 import re
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from email.errors import MessageError
-from typing import Any
 
 import structlog
+from aiosmtpd.proxy_protocol import ProxyData
 from aiosmtpd.smtp import SMTP, Envelope, Session, syntax
 
-from config.settings import EmailSettings
 from connectors.email import smtp_replies
 from connectors.email.envelope_builder import SmtpEnvelope
-from connectors.email.mailboxes import Mailboxes
-from connectors.email.smtp_data import DataOverrunError, read_data
+from connectors.email.smtp_client import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, RealClient, parse_attributes
+from connectors.email.smtp_connection import SmtpConnection
+from connectors.email.smtp_data import DataOverrunError, count_hops, read_data
+from connectors.email.smtp_hub import SmtpHub
 
 logger = structlog.get_logger(__name__)
 
-READ_LIMIT_BYTES = 64 * 1024  # of one read, and the longest command line that is read before it is refused
-COMMAND_LIMIT_BYTES = 2048  # RFC 5321 §4.5.3.1.4 asks for 512 and more with extensions; tokens and SMTPUTF8 need room
-SLOW_FACTOR = 10  # one command with its data may take so many times `command_timeout_s` (RFC 5321 §4.5.3.2.6: 10 min)
+MAX_HOPS = 50  # RFC 5321 §6.3 suggests 100 and more; Postfix stops at 50, and a way of 50 servers is no way
 
 _PATH = re.compile(r"<([^\s<>\"\\@,:()\[\];]+@[^\s<>\"\\@,:()\[\];]+)>(?:[ \t]+(.*))?", re.DOTALL)
+_POSTMASTER_PATH = re.compile(r"<(postmaster)>(?:[ \t]+(.*))?", re.DOTALL | re.IGNORECASE)  # RFC 5321 §4.1.1.3
 _BAD_IN_PATH = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 
 
-@dataclass(slots=True)
-class SmtpHub:
-    """What the connections of one listener share."""
-
-    settings: EmailSettings
-    mailboxes: Mailboxes
-    deliver: Callable[[bytes, SmtpEnvelope], Awaitable[str]]  # a mail in; the SMTP reply out, once it is safe
-    is_closing: bool = False
-    connections: set["MailSmtp"] = field(default_factory=set)
-    drained: asyncio.Event = field(default_factory=asyncio.Event)  # closing, and the last connection has gone
-
-
 class _Policy:
-    """aiosmtpd's hooks: what we say to MAIL and RCPT."""
+    """aiosmtpd's hooks: what we say to MAIL, RCPT and a PROXY header."""
 
     def __init__(self, hub: SmtpHub) -> None:
         self._hub = hub
@@ -61,123 +46,127 @@ class _Policy:
             return smtp_replies.TOO_MANY_RECIPIENTS
         if _BAD_IN_PATH.search(address):
             return smtp_replies.BAD_ADDRESS
-        if self._hub.mailboxes.find(address) is None:
+        delivery = self._hub.service.mailboxes.find(address)
+        if delivery is None:
             return smtp_replies.UNKNOWN_RECIPIENT
-        envelope.rcpt_tos.append(address)
+        envelope.rcpt_tos.append(address if "@" in address else delivery.mailbox)
         envelope.rcpt_options.extend(options)
         return smtp_replies.RECIPIENT_OK
 
+    async def handle_PROXY(  # noqa: N802
+        self, server: SMTP, _session: Session, _envelope: Envelope, proxy: ProxyData
+    ) -> bool:
+        return isinstance(server, MailSmtp) and await server.take_proxied(proxy)
 
-class MailSmtp(SMTP):
-    """One SMTP connection (RFC 5321; 8BITMIME, SIZE, SMTPUTF8, PIPELINING, ENHANCEDSTATUSCODES)."""
 
-    line_length_limit = READ_LIMIT_BYTES
-    command_size_limit = COMMAND_LIMIT_BYTES
-    protocol_name = "smtp"
+class MailSmtp(SmtpConnection):
+    """One SMTP connection (RFC 5321; STARTTLS, 8BITMIME, SIZE, SMTPUTF8, PIPELINING, ENHANCEDSTATUSCODES)."""
+
+    takes_proxy_protocol = True
 
     def __init__(self, hub: SmtpHub, *, loop: asyncio.AbstractEventLoop) -> None:
-        # aiosmtpd keeps these in one dict for all connections and clears it with each new one.
-        self.command_size_limits = defaultdict(lambda: COMMAND_LIMIT_BYTES)
+        self._client = RealClient()  # named by XCLIENT or PROXY, for the whole connection
+        self._forwarded = RealClient()  # named by XFORWARD, for one mail
+        proxied = hub.settings.client_address == "proxy" and self.takes_proxy_protocol
         super().__init__(
+            hub,
             _Policy(hub),
-            data_size_limit=hub.settings.max_message_bytes,
-            enable_SMTPUTF8=True,
-            hostname=hub.settings.hostname,
-            ident="Okno",
-            timeout=hub.settings.command_timeout_s,
             loop=loop,
+            require_starttls=hub.settings.require_tls and self.protocol_name == "smtp",
+            proxy_protocol_timeout=hub.settings.command_timeout_s if proxied else None,
         )
-        self._hub = hub
-        self.is_busy = False  # in DATA: not to be cut off at shut-down
-        self._is_registering = False  # waiting for us, not for the client
-        self._active_at = self._command_at = loop.time()
+        self._is_proxied = proxied
 
-    # -- life of the connection
+    def _refusal(self) -> str | None:
+        if self._is_proxied and not self.is_trusted:
+            return smtp_replies.NOT_A_FRONT
+        return super()._refusal()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection in."""
-        self._hub.connections.add(self)
-        super().connection_made(transport)
+    # -- the real client behind a front MTA
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Count the connection out."""
-        self._hub.connections.discard(self)
-        if self._hub.is_closing and not self._hub.connections:
-            self._hub.drained.set()
-        super().connection_lost(error)
+    async def take_proxied(self, proxy: ProxyData) -> bool:
+        """Take the client's address over from a PROXY header; False if the connection is refused."""
+        if not proxy.valid:
+            return False
+        address = str(proxy.src_addr) if proxy.src_addr else ""
+        if address:  # none: the front's own connection, a health check
+            self._client = RealClient(address=address)
+            self.is_trusted = address in self._hub.service.trusted
+            if not self.is_trusted and not self._admit(address):
+                await self.close(smtp_replies.TOO_MANY_FROM_ADDRESS)
+                return False
+        return True
 
-    def eof_received(self) -> bool | None:
-        """Keep a half-closed connection: what the client has sent before is still answered."""
-        asyncio.StreamReaderProtocol.eof_received(self)
-        return self.session is None or self.session.ssl is None
+    @property
+    def _names_client(self) -> bool:
+        """Whether this peer may name the real client."""
+        return self._hub.settings.client_address == "xclient" and self.peer_address in self._hub.service.trusted
 
-    def data_received(self, data: bytes) -> None:
-        """Note that the client is alive."""
-        self._active_at = self.loop.time()
-        super().data_received(data)
-
-    async def _handle_client(self) -> None:
-        refusal = None
-        if self._hub.is_closing:
-            refusal = smtp_replies.SHUTTING_DOWN
-        elif len(self._hub.connections) > self._hub.settings.max_connections:
-            refusal = smtp_replies.TOO_MANY_CONNECTIONS
-        if refusal is None:
+    async def _read_attributes(self, arg: str | None, allowed: frozenset[str]) -> RealClient | None:
+        """Return what the command says; None if it was refused."""
+        if not self._names_client:
+            await self.push(smtp_replies.NOT_AUTHORISED)
+        elif self.envelope is not None and self.envelope.mail_from:
+            await self.push(smtp_replies.NOT_NOW)
+        else:
             try:
-                await super()._handle_client()
-            except ConnectionError:  # the client has gone; what it was not answered it will send again
-                logger.debug("smtp.client_gone")
+                return parse_attributes(arg or "", allowed=allowed)
+            except ValueError:
+                await self.push(smtp_replies.BAD_ATTRIBUTES)
+        return None
+
+    @syntax("XCLIENT name=value...")
+    async def smtp_XCLIENT(self, arg: str | None) -> None:  # noqa: N802
+        """Take the client over from a front MTA; the session begins anew (XCLIENT_README)."""
+        client = await self._read_attributes(arg, XCLIENT_ATTRIBUTES)
+        if client is None:
             return
-        logger.warning("smtp.connection_refused", reply=refusal[:9], connections=len(self._hub.connections))
-        await self.close(refusal)
+        self._client = self._client.merged(client)
+        self._set_rset_state()  # type: ignore[no-untyped-call]
+        if self.session is not None:
+            self.session.host_name = None
+            self.session.extended_smtp = False
+        await self.push(f"220 {self.hostname} {self.__ident__}")
 
-    async def close(self, reply: str) -> None:
-        """Say why and hang up."""
-        try:
-            await self.push(reply)
-        except ConnectionError:
-            return  # gone already
-        finally:
-            if self.transport is not None:
-                self.transport.close()
+    @syntax("XFORWARD name=value...")
+    async def smtp_XFORWARD(self, arg: str | None) -> None:  # noqa: N802
+        """Note whom a front MTA took the next mail from (XFORWARD_README)."""
+        client = await self._read_attributes(arg, XFORWARD_ATTRIBUTES)
+        if client is not None:
+            self._forwarded = self._forwarded.merged(client)
+            await self.push(smtp_replies.OK)
 
-    def abort(self) -> None:
-        """Cut the connection off at once."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+    def _set_post_data_state(self) -> None:
+        self._forwarded = RealClient()
+        super()._set_post_data_state()  # type: ignore[no-untyped-call]
 
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        self._active_at = self._command_at = self.loop.time()
-        super()._reset_timeout(duration)
+    # -- commands that bring no mail
 
-    def _timeout_cb(self) -> None:
-        """Hang up on a client that has been silent too long, or feeds one command too slowly."""
-        now, limit = self.loop.time(), self._timeout_duration
-        idle_s, command_s = now - self._active_at, now - self._command_at
-        if self._is_registering or (idle_s < limit and command_s < limit * SLOW_FACTOR):
-            remaining_s = limit if self._is_registering else limit - idle_s
-            self._timeout_handle = self.loop.call_later(max(remaining_s, 0.01), self._timeout_cb)
-            return
-        if self.transport is not None:
-            self._writer.write(smtp_replies.TOO_SLOW.encode() + b"\r\n")
-            self.transport.close()
+    async def smtp_NOOP(self, arg: str) -> None:  # noqa: N802
+        """Say that all is well, not for ever."""
+        await self.count_idle_command()
+        await super().smtp_NOOP(arg)
 
-    async def push(self, status: Any) -> None:
-        """Send one reply, with an enhanced status code; the greeting is written by aiosmtpd and has none."""
-        if self.transport is None or self.transport.is_closing():
-            return
-        reply = status if isinstance(status, str) else bytes(status).decode("utf-8", "replace")
-        is_greeting = reply.startswith("220 ") and self.session is not None and self.session.host_name is None
-        await super().push(reply if is_greeting else smtp_replies.enhanced(reply))
+    async def smtp_RSET(self, arg: str) -> None:  # noqa: N802
+        """Begin anew."""
+        await self.count_idle_command()
+        await super().smtp_RSET(arg)
 
-    async def handle_exception(self, error: Exception) -> str:
-        """End quietly when the client is done; anything else is ours, and its text stays inside."""
-        if isinstance(error, EOFError):
-            if self.transport is not None:
-                self.transport.close()
-            raise asyncio.CancelledError
-        logger.error("smtp.session_failed", exc_info=error)
-        return smtp_replies.TRY_LATER
+    async def smtp_HELP(self, arg: str) -> None:  # noqa: N802
+        """Name our commands."""
+        await self.count_idle_command()
+        await super().smtp_HELP(arg)
+
+    async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
+        """Go over to TLS."""
+        if arg:
+            await self.push(smtp_replies.NO_ARGUMENT)
+        elif self.tls_context is None:
+            await self.push(smtp_replies.NO_TLS_HERE)
+        elif self._tls_protocol:
+            await self.push(smtp_replies.TLS_ALREADY)
+        else:
+            await self.start_tls(self.tls_context)
 
     # -- commands
 
@@ -188,6 +177,9 @@ class MailSmtp(SMTP):
             return match[1], match[2] or ""
         if arg.strip() == "<>":
             return "<>", ""
+        postmaster = _POSTMASTER_PATH.fullmatch(arg.strip())
+        if postmaster:
+            return postmaster[1], postmaster[2] or ""
         try:
             address, rest = super()._getaddr(arg)
         except (MessageError, IndexError, ValueError, AttributeError, RecursionError):
@@ -200,11 +192,17 @@ class MailSmtp(SMTP):
         if not hostname:
             await self.push(smtp_replies.BAD_HELLO)
             return
+        await self.count_idle_command()
         self._set_rset_state()  # type: ignore[no-untyped-call]
         self._greet(hostname)
         lines = [self.hostname, f"SIZE {self.data_size_limit}", "8BITMIME", "SMTPUTF8", "PIPELINING"]
         if self.tls_context and not self._tls_protocol:
             lines.append("STARTTLS")
+        if self._names_client:
+            lines += [
+                f"XCLIENT {' '.join(sorted(XCLIENT_ATTRIBUTES))}",
+                f"XFORWARD {' '.join(sorted(XFORWARD_ATTRIBUTES))}",
+            ]
         lines += ["ENHANCEDSTATUSCODES", "HELP"]
         marks = ["-"] * (len(lines) - 1) + [" "]
         self._writer.write("".join(f"250{mark}{line}\r\n" for mark, line in zip(marks, lines, strict=True)).encode())
@@ -221,6 +219,7 @@ class MailSmtp(SMTP):
         if not hostname:
             await self.push(smtp_replies.BAD_HELLO)
             return
+        await self.count_idle_command()
         self._set_rset_state()  # type: ignore[no-untyped-call]
         self._greet(hostname)
         if self.session is not None:
@@ -230,6 +229,7 @@ class MailSmtp(SMTP):
     @syntax("VRFY <address>")
     async def smtp_VRFY(self, _arg: str) -> None:  # noqa: N802
         """Tell nobody who has a mailbox (RFC 5321 §7.3)."""
+        await self.count_idle_command()
         await self.push(smtp_replies.CANNOT_VERIFY)
 
     @syntax("DATA")
@@ -247,55 +247,43 @@ class MailSmtp(SMTP):
         self.is_busy = True
         try:
             await self.push(smtp_replies.SEND_DATA)
+            self._data_at, self._data_bytes = self.loop.time(), 0
             content = await read_data(self._reader, limit_bytes=self._hub.settings.max_message_bytes)
-            reply = smtp_replies.TOO_BIG
-            if content is not None:
-                self._is_registering = True
-                reply = await self._hub.deliver(content, self._smtp_envelope(envelope))
-            await self._answer_data(reply, recipients=len(envelope.rcpt_tos))
+            self._data_at = None
+            self._idle_commands = 0
+            await self._answer_data(await self._take(content, envelope), recipients=len(envelope.rcpt_tos))
         except DataOverrunError:
-            await self.close(smtp_replies.TOO_BIG)
-            raise asyncio.CancelledError from None
+            await self.hang_up(smtp_replies.TOO_BIG)
         finally:
             self.is_busy = self._is_registering = False
-            self._set_post_data_state()  # type: ignore[no-untyped-call]
+            self._data_at = None
+            self._set_post_data_state()
         self._reset_timeout()
         if self._hub.is_closing:
             await self.close(smtp_replies.SHUTTING_DOWN)
+
+    async def _take(self, content: bytes | None, envelope: Envelope) -> str:
+        """Return the reply to a mail; `content` None: it is too large."""
+        if content is None:
+            return smtp_replies.TOO_BIG
+        if count_hops(content) > MAX_HOPS:
+            logger.warning("smtp.loop_refused", size_bytes=len(content))
+            return smtp_replies.TOO_MANY_HOPS
+        self._is_registering = True
+        return await self._hub.service.deliver(content, self._smtp_envelope(envelope))
 
     async def _answer_data(self, reply: str, *, recipients: int) -> None:  # noqa: ARG002 - LMTP needs it
         await self.push(reply)
 
     def _smtp_envelope(self, envelope: Envelope) -> SmtpEnvelope:
-        peer = self.session.peer if self.session is not None else None
         mail_from = envelope.mail_from or ""
+        client = self._client.merged(self._forwarded)
+        peer, host_name = self.peer_address, self.session.host_name if self.session is not None else None
         return SmtpEnvelope(
             mail_from="" if mail_from == "<>" else mail_from,
             rcpt_to=tuple(envelope.rcpt_tos),
-            peer=str(peer[0]) if isinstance(peer, tuple) else "",
-            helo=(self.session.host_name or "") if self.session is not None else "",
+            peer=peer if client.address is None else client.address,
+            front="" if client.address is None else peer,
+            helo=(host_name or "") if client.helo is None else client.helo,
             protocol=self.protocol_name,
         )
-
-
-class MailLmtp(MailSmtp):
-    """One LMTP connection (RFC 2033): LHLO, and after DATA one reply for each recipient."""
-
-    protocol_name = "lmtp"
-
-    @syntax("LHLO hostname")
-    async def smtp_LHLO(self, hostname: str) -> None:  # noqa: N802
-        """Greet as EHLO does."""
-        await super().smtp_EHLO(hostname)
-
-    async def smtp_EHLO(self, _hostname: str) -> None:  # noqa: N802
-        """Refuse: RFC 2033 §4.1."""
-        await self.push(smtp_replies.UNKNOWN_COMMAND)
-
-    async def smtp_HELO(self, _hostname: str) -> None:  # noqa: N802
-        """Refuse: RFC 2033 §4.1."""
-        await self.push(smtp_replies.UNKNOWN_COMMAND)
-
-    async def _answer_data(self, reply: str, *, recipients: int) -> None:
-        for _ in range(recipients):
-            await self.push(reply)

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import ssl
 
 import structlog
 
 from appeals.errors import ConfigurationError
 from config.settings import EmailSettings
 from connectors.email import smtp_replies
-from connectors.email.envelope_builder import SmtpEnvelope
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.smtp_protocol import MailLmtp, MailSmtp, SmtpHub
+from connectors.email.networks import TrustedNetworks
+from connectors.email.smtp_hub import Deliver, Guests, SmtpHub, SmtpService
+from connectors.email.smtp_lmtp import MailLmtp
+from connectors.email.smtp_protocol import MailSmtp
+from connectors.email.smtp_tls import TlsCertificate
 
 logger = structlog.get_logger(__name__)
 
@@ -23,18 +26,15 @@ class SmtpListener:
     """Listens on one port for one protocol."""
 
     def __init__(
-        self,
-        settings: EmailSettings,
-        *,
-        protocol: type[MailSmtp],
-        port: int,
-        mailboxes: Mailboxes,
-        deliver: Callable[[bytes, SmtpEnvelope], Awaitable[str]],
+        self, service: SmtpService, *, protocol: type[MailSmtp], port: int, context: ssl.SSLContext | None = None
     ) -> None:
-        self._settings = settings
+        """`context`: TLS from the first byte."""
+        self._settings = service.settings
         self._protocol = protocol
         self._port = port
-        self._hub = SmtpHub(settings=settings, mailboxes=mailboxes, deliver=deliver)
+        self._context = context
+        self._name = "smtps" if context is not None else protocol.protocol_name
+        self._hub = SmtpHub(service)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -48,13 +48,13 @@ class SmtpListener:
                 self._settings.host,
                 self._port,
                 backlog=BACKLOG,
+                ssl=self._context,
             )
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen for {self._protocol.protocol_name} on {self._settings.host}:{self._port}: "
-                f"{error.strerror or error}",
+                f"cannot listen for {self._name} on {self._settings.host}:{self._port}: {error.strerror or error}",
             ) from error
-        logger.info("smtp.listening", protocol=self._protocol.protocol_name, port=self.port)
+        logger.info("smtp.listening", protocol=self._name, port=self.port)
 
     @property
     def port(self) -> int:
@@ -72,7 +72,7 @@ class SmtpListener:
     def address(self) -> str:
         """Where it listens, for people."""
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        return f"{self._protocol.protocol_name}://{host}:{self.port}"
+        return f"{self._name}://{host}:{self.port}"
 
     async def stop(self) -> None:
         """Accept nothing more, let connections in DATA finish for STOP_GRACE_S, and close the rest. Idempotent."""
@@ -94,17 +94,23 @@ class SmtpListener:
 
 
 def build_listeners(
-    settings: EmailSettings,
-    *,
-    mailboxes: Mailboxes,
-    deliver: Callable[[bytes, SmtpEnvelope], Awaitable[str]],
+    settings: EmailSettings, *, mailboxes: Mailboxes, deliver: Deliver, certificate: TlsCertificate | None
 ) -> tuple[SmtpListener, ...]:
-    """Return the listeners that the settings ask for, not started."""
-    listeners = [
-        SmtpListener(settings, protocol=MailSmtp, port=settings.smtp_port, mailboxes=mailboxes, deliver=deliver),
-    ]
+    """Return the listeners that the settings ask for, not started. Raises ConfigurationError."""
+    if settings.smtps_port is not None and settings.client_address == "proxy":
+        raise ConfigurationError("email.smtps_port: the PROXY protocol (email.client_address) works without it alone")
+    service = SmtpService(
+        settings=settings,
+        mailboxes=mailboxes,
+        deliver=deliver,
+        trusted=TrustedNetworks(settings.trusted_networks),
+        certificate=certificate,
+        guests=Guests(limit=settings.max_connections_per_address),
+    )
+    listeners = [SmtpListener(service, protocol=MailSmtp, port=settings.smtp_port)]
     if settings.lmtp_port is not None:
-        listeners.append(
-            SmtpListener(settings, protocol=MailLmtp, port=settings.lmtp_port, mailboxes=mailboxes, deliver=deliver),
-        )
+        listeners.append(SmtpListener(service, protocol=MailLmtp, port=settings.lmtp_port))
+    if settings.smtps_port is not None and certificate is not None:
+        context = certificate.context
+        listeners.append(SmtpListener(service, protocol=MailSmtp, port=settings.smtps_port, context=context))
     return tuple(listeners)

@@ -55,7 +55,7 @@ class MailReceiver:
         else:
             envelope, contents = self._decode(raw, smtp)
         registration = await self._ports.intake.register(envelope, contents)
-        self.last_message_at = envelope.received_at
+        self.last_message_at = self._ports.now()
         logger.info(
             "connector.message_registered",
             connector=self._connector,
@@ -74,7 +74,7 @@ class MailReceiver:
                 smtp=smtp,
                 mailboxes=self._mailboxes,
                 connector=self._connector,
-                received_at=self._ports.now(),
+                received_at=smtp.received_at or self._ports.now(),
             )
         except DecodeError:
             raise

@@ -6,12 +6,14 @@ from datetime import datetime
 
 from appeals.envelope import MAX_SUBJECT_CHARS
 from connectors.email.attachments import clean_media_type, clean_name, default_name, detect_media_type
-from connectors.email.automatic import is_automatic
+from connectors.email.automatic import AutomaticKind, automatic_kind
 from connectors.email.body_text import part_text
 from connectors.email.external_id import external_id
 from connectors.email.headers import Headers, MailAddress, parse_addresses, parse_date, parse_message_ids
 from connectors.email.mime import MimePart, read_mime
+from connectors.email.own_mail import names_own, own_message_id
 from connectors.email.quotes import clean_text
+from connectors.email.reports import MailReport, read_report
 
 _BODY_TYPES = frozenset({"text/plain", "text/html"})
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")
@@ -47,6 +49,9 @@ class ParsedMail:
     files: tuple[MailFile, ...]
     automatic: bool
     language: str | None  # from Content-Language
+    report: MailReport | None = None  # what it says became of a mail of ours
+    own_message_id: str | None = None  # it is our own mail coming back, sent under this id
+    marks: tuple[str, ...] = ()  # see `AppealEnvelope.marks`
 
 
 @dataclass(slots=True)
@@ -81,6 +86,16 @@ def parse_mail(raw: bytes, *, mail_from: str | None = None) -> ParsedMail:
     text = text.strip("\n")
     sender = next(iter(parse_addresses(headers.get_all("from"))), None)
     reply_to = next(iter(parse_addresses(headers.get_all("reply-to"))), None)
+    in_reply_to = _references(headers)
+    report = read_report(root, sender=sender, mail_from=mail_from)
+    own_id = own_message_id(headers)
+    kind = automatic_kind(
+        headers,
+        media_type=root.media_type,
+        sender=sender.address if sender else None,
+        mail_from=mail_from,
+        answers_us=names_own(in_reply_to),
+    )
     return ParsedMail(
         external_id=external_id(raw, headers),
         sender=sender,
@@ -90,18 +105,25 @@ def parse_mail(raw: bytes, *, mail_from: str | None = None) -> ParsedMail:
         subject=headers.text("subject")[:MAX_SUBJECT_CHARS].rstrip(),
         sent_at=parse_date(headers.get("date")),
         message_id=next(iter(parse_message_ids(headers.get("message-id"))), None),
-        in_reply_to=_references(headers),
+        in_reply_to=in_reply_to,
         text=text,
         clean_text=clean_text(text),
         files=_numbered(body.files),
-        automatic=is_automatic(
-            headers,
-            media_type=root.media_type,
-            sender=sender.address if sender else None,
-            mail_from=mail_from,
-        ),
+        automatic=kind is not None or report is not None or own_id is not None,
         language=_language(headers),
+        report=report,
+        own_message_id=own_id,
+        marks=_origin_marks(kind, report, own_id),
     )
+
+
+def _origin_marks(kind: AutomaticKind | None, report: MailReport | None, own_id: str | None) -> tuple[str, ...]:
+    """Return the one mark that says why no person wrote this; nothing for a person's mail."""
+    if own_id is not None:
+        return ("own_mail",)
+    if report is not None:
+        return (report.mark,)
+    return (kind.value,) if kind is not None else ()
 
 
 def _references(headers: Headers) -> tuple[str, ...]:

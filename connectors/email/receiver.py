@@ -12,10 +12,13 @@ from appeals.registration import Contents, QuarantineItem, Registration
 from connectors.base import ConnectorPorts
 from connectors.email.envelope_builder import SmtpEnvelope, build_envelope
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.message_parser import parse_mail
+from connectors.email.message_parser import ParsedMail, parse_mail
+from connectors.email.own_mail import read_return_token
+from connectors.email.reports import MailReport, UnknownReportError, tell_report
 
 logger = structlog.get_logger(__name__)
 
+_STAGES: dict[type[PermanentError], str] = {DecodeError: "decode", UnknownReportError: "report"}
 THREAD_FROM_BYTES = 128 * 1024  # larger mails are decoded in a thread, so that the loop keeps answering the others
 
 
@@ -26,13 +29,29 @@ class Acceptance:
     registration: Registration | None
 
 
-class MailReceiver:
-    """Takes mails in. Nothing is acknowledged before `receive` has returned (P1)."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Decoded:
+    """A mail in our terms."""
 
-    def __init__(self, ports: ConnectorPorts, *, connector: str, mailboxes: Mailboxes) -> None:
+    envelope: AppealEnvelope
+    contents: Contents
+    report: MailReport | None
+    returned_to: tuple[str, ...]  # the ids of our mails whose return path it was sent to
+
+
+class MailReceiver:
+    """Takes mails in. Nothing is acknowledged before `receive` has returned (P1).
+
+    Reports about our own mail (bounces, read receipts) are handled here, whichever protocol brought them: they become
+    the delivery state of the reply they are about, and then join its appeal.
+    """
+
+    def __init__(self, ports: ConnectorPorts, *, connector: str, mailboxes: Mailboxes, hostname: str = "") -> None:
+        """`hostname`: the domain of our message ids; empty: return paths carry none."""
         self._ports = ports
         self._connector = connector
         self._mailboxes = mailboxes
+        self._hostname = hostname
         self.last_message_at: datetime | None = None
 
     async def receive(self, raw: bytes, smtp: SmtpEnvelope) -> Acceptance:
@@ -43,7 +62,7 @@ class MailReceiver:
         try:
             registration = await self.register(raw, smtp)
         except PermanentError as error:
-            stage = "decode" if isinstance(error, DecodeError) else "register"
+            stage = _STAGES.get(type(error), "register")
             await self._quarantine(raw, smtp, stage=stage, reason=str(error))
             return Acceptance(registration=None)
         return Acceptance(registration=registration)
@@ -51,10 +70,13 @@ class MailReceiver:
     async def register(self, raw: bytes, smtp: SmtpEnvelope) -> Registration:
         """Register a mail. Raises DecodeError or PermanentError if it is no good, else TransientError: not kept."""
         if len(raw) >= THREAD_FROM_BYTES:
-            envelope, contents = await asyncio.to_thread(self._decode, raw, smtp)
+            decoded = await asyncio.to_thread(self._decode, raw, smtp)
         else:
-            envelope, contents = self._decode(raw, smtp)
-        registration = await self._ports.intake.register(envelope, contents)
+            decoded = self._decode(raw, smtp)
+        envelope = decoded.envelope
+        if decoded.report is not None:
+            envelope = await self._told(envelope, decoded.report, returned_to=decoded.returned_to)
+        registration = await self._ports.intake.register(envelope, decoded.contents)
         self.last_message_at = self._ports.now()
         logger.info(
             "connector.message_registered",
@@ -65,10 +87,29 @@ class MailReceiver:
         )
         return registration
 
-    def _decode(self, raw: bytes, smtp: SmtpEnvelope) -> tuple[AppealEnvelope, Contents]:
+    async def _told(
+        self, envelope: AppealEnvelope, report: MailReport, *, returned_to: tuple[str, ...]
+    ) -> AppealEnvelope:
+        """Pass on what a report says, and return its envelope as one that answers the mail it is about.
+
+        Both steps are idempotent: after a crash in between, the redelivery does them again. Raises UnknownReportError.
+        """
+        about = await tell_report(report, self._ports.reports, connector=self._connector, returned_to=returned_to)
+        return _answering(envelope, (about,))
+
+    def _returned_to(self, mail: ParsedMail, smtp: SmtpEnvelope) -> tuple[str, ...]:
+        """Return the message ids that the recipients' plus-parts name (`email.verp`)."""
+        if not mail.automatic:
+            return ()
+        addresses = (*smtp.rcpt_to, *(item.address for item in (*mail.delivered_to, *mail.recipients)))
+        found = (self._mailboxes.find(address) for address in addresses if "+b-" in address.lower())
+        ids = (read_return_token(item.token, hostname=self._hostname) for item in found if item is not None)
+        return tuple(dict.fromkeys(item for item in ids if item))
+
+    def _decode(self, raw: bytes, smtp: SmtpEnvelope) -> _Decoded:
         try:
             mail = parse_mail(raw, mail_from=smtp.mail_from)
-            return build_envelope(
+            envelope, contents = build_envelope(
                 mail,
                 raw,
                 smtp=smtp,
@@ -76,6 +117,9 @@ class MailReceiver:
                 connector=self._connector,
                 received_at=smtp.received_at or self._ports.now(),
             )
+            returned_to = self._returned_to(mail, smtp)
+            envelope = _answering(envelope, returned_to)
+            return _Decoded(envelope=envelope, contents=contents, report=mail.report, returned_to=returned_to)
         except DecodeError:
             raise
         except Exception as error:  # a mail our decoding cannot cope with is kept for a person, never lost (P4)
@@ -95,3 +139,12 @@ class MailReceiver:
         except PermanentError as error:  # not even the quarantine takes it: the sender must keep it
             raise TransientError("the quarantine refused the mail") from error
         logger.warning("connector.message_quarantined", connector=self._connector, entry=str(entry), stage=stage)
+
+
+def _answering(envelope: AppealEnvelope, message_ids: tuple[str, ...]) -> AppealEnvelope:
+    """Return the envelope as one that answers mails of ours: their ids come before those it names itself."""
+    if not message_ids:
+        return envelope
+    references = tuple(dict.fromkeys((*message_ids, *envelope.threading.in_reply_to)))
+    threading = envelope.threading.model_copy(update={"in_reply_to": references})
+    return envelope.model_copy(update={"threading": threading})

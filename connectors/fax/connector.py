@@ -16,13 +16,14 @@ from appeals.errors import ConfigurationError, DecodeError, PermanentError, Tran
 from appeals.registration import QuarantineItem, Registration
 from config.settings import FaxSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
-from connectors.fax.document import PDF, read_document
 from connectors.fax.envelope import FaxOrigin, build_envelope, normalise_number, number_in_name
 from connectors.fax.gateway import FaxGateway, FaxOutcome, FaxPart, OutgoingFax, ReceivedFax
 from connectors.fax.letter import render_letter
 from connectors.fax.spool import SETTLE_S, UNREADABLE_AFTER_S, Spool, SpooledFile, SpoolVerdict
 from connectors.in_hand import InHand
 from connectors.media import clean_text, detect_media_type
+from connectors.pages.records import PDF
+from connectors.pages.renderer import PageRenderer
 from connectors.problem import answering_problems, problem, read_body, register_or_quarantine, unavailable
 
 logger = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class FaxConnector(Connector):
         self._gateway = gateway
         self._hooked = bool(settings.webhook_username and settings.webhook_password.get_secret_value())
         self._in_hand = InHand()
+        self._pages = PageRenderer()
         self._spool: Spool | None = None
         if settings.spool_dir is not None:
             self._spool = Spool(
@@ -96,6 +98,7 @@ class FaxConnector(Connector):
         if self._spool is not None:
             self._spool.stop()
         await self._in_hand.finish()
+        await self._pages.close()
         await self._gateway.close()
 
     def health(self) -> ConnectorHealth:
@@ -174,7 +177,7 @@ class FaxConnector(Connector):
         return await self._register(content, origin, raw=body, raw_media_type=content_type)
 
     async def _register(self, content: bytes, origin: FaxOrigin, *, raw: bytes, raw_media_type: str) -> Registration:
-        document = await asyncio.to_thread(read_document, content, max_pages=self._settings.max_pages)
+        document = await self._pages.read_document(content, max_pages=self._settings.max_pages)
         decoded = await asyncio.to_thread(
             build_envelope,
             document,

@@ -17,8 +17,8 @@ from appeals.envelope import (
     ContactPointKind,
 )
 from appeals.registration import Contents
-from connectors.fax.document import PDF, FaxDocument
 from connectors.media import describe_attachment
+from connectors.pages.records import PDF, PagedDocument
 
 MIN_NUMBER_DIGITS = 7
 MAX_NUMBER_DIGITS = 15  # ITU-T E.164
@@ -49,7 +49,7 @@ class DecodedFax:
 
 
 def build_envelope(
-    document: FaxDocument, content: bytes, *, origin: FaxOrigin, raw: bytes, raw_media_type: str, connector: str
+    document: PagedDocument, content: bytes, *, origin: FaxOrigin, raw: bytes, raw_media_type: str, connector: str
 ) -> DecodedFax:
     """Return the envelope and its bytes. `content` is the document, `raw` what came over the wire or lay in the spool.
 

@@ -1,5 +1,6 @@
 """Fax documents as machines make them: PDF, and TIFF as it comes off the line."""
 
+import threading
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Literal
@@ -9,13 +10,12 @@ from fontpkg_pt_sans import ROOT  # type: ignore[import-untyped]
 from fpdf import FPDF
 from PIL import Image
 
-from connectors.fax.document import PDFIUM_LOCK
-
 FAX_WIDTH_PX = 1728  # ITU-T T.4, A4
 FAX_DPI = (204.0, 196.0)
 STANDARD_DPI = (204.0, 98.0)
 A4_INCHES_HIGH = 297 / 25.4
 BLACK_BELOW = 160  # of 255: letters stay whole when grey becomes black and white
+PDFIUM_LOCK = threading.Lock()  # PDFium is not thread-safe, and the demo runs in the daemon's process
 TiffCompression = Literal["group4", "group3"]
 
 
@@ -50,7 +50,7 @@ def _make_pdf(pages: Sequence[str]) -> bytes:
 
 def _rasterise(pdf: bytes, compression: TiffCompression, dpi: tuple[float, float]) -> bytes:
     size = (FAX_WIDTH_PX, round(A4_INCHES_HIGH * dpi[1]))
-    with PDFIUM_LOCK:  # the demo runs in the daemon's process
+    with PDFIUM_LOCK:
         document = pypdfium2.PdfDocument(pdf)
         try:
             frames = [_rasterise_page(document, index, size) for index in range(len(document))]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appeals.errors import TransientError
-from connectors.fax.document import read_document
+from connectors.pages.document import read_document
 from connectors.http_outcome import basic_authorization
 from okno.outside.fax_gateway import make_fax_document
 from tests.integration.fax.conftest import CITIZEN, OURS, FaxSite

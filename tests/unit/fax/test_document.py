@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from appeals.errors import DecodeError
-from connectors.fax.document import read_document
+from connectors.pages.document import read_document
 from okno.outside.fax_document import make_fax_document
 
 TIFF = make_fax_document(["Один", "Два"], "tiff")

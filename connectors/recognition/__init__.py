@@ -1,0 +1,1 @@
+"""Text recognition: a transcript of what came as pictures, made after the registration."""

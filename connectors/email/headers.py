@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email import utils
 from email.utils import getaddresses, parsedate_to_datetime
 from functools import lru_cache
+from typing import Any
 
 from connectors.email.charsets import clean_line, decode_text
 
@@ -19,13 +21,22 @@ MAX_ADDRESS_CHARS = 320  # RFC 5321 §4.5.3.1: 64 of local part, "@", 255 of dom
 MAX_NAME_CHARS = 255
 EARLIEST_YEAR, LATEST_YEAR = 1970, 2200  # a date outside is a broken clock, not a date
 
-# RFC 2047 §2, made tolerant: spaces within, no closing "?=" at the end, a language suffix (RFC 2231 §5).
-_ENCODED_WORD = re.compile(r"=\?([\w.:+-]+)(?:\*[\w-]*)?\?([bBqQ])\?(.*?)(?:\?=|$)", re.DOTALL)
+# RFC 2047 §2, made tolerant: spaces within, no charset, no closing "?=" at the end, "?=" of a question mark before an
+# escape ("why?=3D"), a language suffix (RFC 2231 §5).
+_ENCODED_WORD = re.compile(
+    r"=\?\s*([\w.:+-]*)(?:\*[\w-]*)?\s*\?\s*([bBqQ])\s*\?(.*?)(?:\?=(?![0-9A-F]{2}(?![^\s?=]*\s))|\Z)", re.DOTALL
+)
 _FOLD = re.compile(r"[\r\n]+")
 _SIMPLE_ADDRESS = re.compile(
     r"""\s*(?:"([^"\\]*)"\s*|([^"(),:;<>@\[\\\]]*?)\s*)<\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*>\s*"""
 )
+# One address in angle brackets behind anything: a name with "@", with unpaired quotes, or with a comma nobody quoted.
+_ONE_ANGLE = re.compile(r"""\s*([^<>]*?)\s*<\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*>?\s*""")
 _BARE_ADDRESS = re.compile(r"""\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*""")
+_ESCAPED = re.compile(r'\\(["\\])')
+_MASK = re.compile("\ue000(\\d+)\ue001")
+# Newer versions of Python refuse a whole field for one odd address (CVE-2023-27043); we check each address ourselves.
+_LENIENT: dict[str, Any] = {"strict": False} if getattr(utils, "supports_strict_parsing", False) else {}
 _BRACKETED_ID = re.compile(r"<\s*([^<>]+?)\s*>")
 _BAD_IN_ADDRESS = re.compile(r"[\x00-\x20\x7f-\xa0<>,;\ud800-\udfff\ufffe\uffff\u2028\u2029\u200b-\u200f\u202a-\u202e]")
 
@@ -86,28 +97,37 @@ def _unfold(value: str) -> str:
 def decode_header_text(value: str) -> str:
     """Return an unstructured header value as one clean line: encoded words (RFC 2047) and raw 8-bit text decoded.
 
-    Neighbouring words of one charset are joined before decoding: mailers cut multi-byte letters in two.
+    Neighbouring words of one charset are joined before decoding: mailers cut multi-byte letters in two. Words that were
+    encoded twice are decoded twice.
     """
     if "=?" not in value:
         return clean_line(value if value.isascii() else decode_raw(value))
+    text = _decode_words(value)
+    if "=?" in text and "?=" in text and text != value:
+        text = _decode_words(text)
+    return clean_line(text)
+
+
+def _decode_words(value: str) -> str:
     pieces: list[str] = []
-    pending = b""
+    pending: list[tuple[str, str]] = []  # encoding and text of neighbouring words of one charset
     pending_charset = ""
     end = 0
     for match in _ENCODED_WORD.finditer(value):
         between = value[end : match.start()]
+        is_apart = bool(between.strip())
         charset = match[1].lower()
-        content = _word_bytes(match[2], match[3])
-        if pending and (between.strip() or charset != pending_charset):
-            pieces.append(decode_text(pending, pending_charset))
-            pending = b""
-        if between.strip() or (between and end == 0):
+        if pending and (is_apart or charset != pending_charset):
+            pieces.append(decode_text(_words_bytes(pending), pending_charset))
+            pending = []
+        if is_apart or (between and end == 0):
             pieces.append(decode_raw(between))
-        pending, pending_charset, end = pending + content, charset, match.end()
+        pending.append((match[2].upper(), match[3]))
+        pending_charset, end = charset, match.end()
     if pending:
-        pieces.append(decode_text(pending, pending_charset))
+        pieces.append(decode_text(_words_bytes(pending), pending_charset))
     pieces.append(decode_raw(value[end:]))
-    return clean_line("".join(pieces))
+    return "".join(pieces)
 
 
 def decode_raw(value: str) -> str:
@@ -120,14 +140,30 @@ def decode_raw(value: str) -> str:
         return value
 
 
-def _word_bytes(encoding: str, encoded: str) -> bytes:
-    """Return the bytes of one encoded word; broken base64 gives what can be read of it."""
-    payload = (
-        encoded.encode("ascii", "surrogateescape") if _is_escaped_ascii(encoded) else encoded.encode("utf-8", "replace")
-    )
-    if encoding in "qQ":
-        return binascii.a2b_qp(payload.replace(b" ", b"_"), header=True)
-    letters = re.sub(rb"[^A-Za-z0-9+/]", b"", payload)
+def _words_bytes(words: list[tuple[str, str]]) -> bytes:
+    """Return the bytes of neighbouring words. Base64 that was cut anywhere is joined first: some mailers cut it so."""
+    content: list[bytes] = []
+    run = b""
+    for encoding, encoded in words:
+        payload = (
+            encoded.encode("ascii", "surrogateescape")
+            if _is_escaped_ascii(encoded)
+            else encoded.encode("utf-8", "replace")
+        )
+        if encoding == "B":
+            run += re.sub(rb"[^A-Za-z0-9+/=]", b"", payload)
+            if run.endswith(b"=") or len(run) % 4 == 0:
+                content.append(_base64_bytes(run))
+                run = b""
+            continue
+        content += [_base64_bytes(run), binascii.a2b_qp(payload.replace(b" ", b"_"), header=True)]
+        run = b""
+    return b"".join([*content, _base64_bytes(run)])
+
+
+def _base64_bytes(encoded: bytes) -> bytes:
+    """Return the bytes of one run of base64; a broken one gives what can be read of it."""
+    letters = encoded.replace(b"=", b"")
     if len(letters) % 4 == 1:  # one letter of base64 is no byte
         letters = letters[:-1]
     return base64.b64decode(letters + b"=" * (-len(letters) % 4))
@@ -159,8 +195,33 @@ def _split_addresses(value: str) -> list[tuple[str, str]]:
     match = _BARE_ADDRESS.fullmatch(value)
     if match:
         return [("", match[1])]
+    match = _ONE_ANGLE.fullmatch(value)
+    if match and not ("@" in match[1] and ("," in match[1] or ";" in match[1])):
+        return [(_ESCAPED.sub(r"\1", match[1].strip('"')), match[2])]
+    if "=?" in value:
+        return _split_encoded(value)
+    return _split_plainly(value)
+
+
+def _split_encoded(value: str) -> list[tuple[str, str]]:
+    """Split a field whose encoded words may hold commas and brackets, or the whole address."""
+    words = [match.group() for match in _ENCODED_WORD.finditer(value)]
+    masked = value
+    for index, word in enumerate(words):
+        masked = masked.replace(word, f"\ue000{index}\ue001", 1)
+    if "@" not in masked:  # some mailers encode the address with the name
+        decoded = decode_header_text(value)
+        return _split_plainly(decoded) if "=?" not in decoded else []
+
+    def unmask(text: str) -> str:
+        return _MASK.sub(lambda match: words[int(match[1])] if int(match[1]) < len(words) else "", text)
+
+    return [(unmask(name), unmask(address)) for name, address in _split_plainly(masked)]
+
+
+def _split_plainly(value: str) -> list[tuple[str, str]]:
     try:
-        return getaddresses([value])
+        return getaddresses([value], **_LENIENT)
     except (ValueError, IndexError, RecursionError):  # its parser has known holes
         return [("", address) for address in re.findall(r"[^\s<>()\",;:]+@[^\s<>()\",;:@]+", value)]
 

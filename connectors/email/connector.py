@@ -12,6 +12,7 @@ from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthSt
 from connectors.email import smtp_replies
 from connectors.email.composer import Composer
 from connectors.email.envelope_builder import SmtpEnvelope
+from connectors.email.imap import ImapMailboxes
 from connectors.email.mailboxes import Mailboxes
 from connectors.email.receiver import MailReceiver
 from connectors.email.relay import Relay
@@ -22,7 +23,7 @@ logger = structlog.get_logger(__name__)
 
 
 class EmailConnector(Connector):
-    """Speaks SMTP (RFC 5321) and LMTP (RFC 2033)."""
+    """Speaks SMTP (RFC 5321), LMTP (RFC 2033) and, as a client, IMAP (RFC 3501)."""
 
     name = "email"
     channel = Channel.EMAIL
@@ -37,21 +38,24 @@ class EmailConnector(Connector):
         self._listeners = build_listeners(
             settings, mailboxes=mailboxes, deliver=self._deliver, certificate=self._certificate
         )
+        self._imap = ImapMailboxes(settings, ports, receiver=self._receiver, connector=self.name)
         self._state = HealthState.STARTING
 
     async def start(self) -> None:
-        """Listen on every port, or on none: raises ConfigurationError if one cannot be had."""
+        """Listen on every port, or on none: raises ConfigurationError if one cannot be had. Begin to read mailboxes."""
         try:
             for listener in self._listeners:
                 await listener.start()
         except BaseException:
             await self.stop()
             raise
+        self._imap.start()
         self._state = HealthState.UP
 
     async def stop(self) -> None:
-        """Accept nothing more, let mails in DATA finish, hang up on the relay. Idempotent."""
+        """Accept nothing more, let mails in DATA and from mailboxes finish, hang up on the relay. Idempotent."""
         self._state = HealthState.STOPPED
+        await self._imap.stop()
         for listener in self._listeners:
             await listener.stop()
         await self._relay.close()
@@ -67,12 +71,17 @@ class EmailConnector(Connector):
         return Receipt(external_id=message.message_id, detail=reply)
 
     async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:
-        """Register quarantined bytes as if they had come in now, with the SMTP envelope they came with."""
+        """Register quarantined bytes as if they had come in now, with the SMTP envelope they came with.
+
+        What was too large to be fetched from a mailbox is fetched now.
+        """
+        if self._imap.is_place(context):
+            content = await self._imap.fetch(context)
         return await self._receiver.register(content, SmtpEnvelope.from_context(context))
 
     def health(self) -> ConnectorHealth:
-        """Report: degraded while mail still comes in, but the relay or the certificate is in trouble."""
-        state, detail = self._state, ""
+        """Report: degraded while mail still comes in, but a mailbox, the relay or the certificate is in trouble."""
+        state, detail = self._state, "; ".join(self._imap.progress)
         if state is HealthState.UP and not all(listener.is_listening for listener in self._listeners):
             state, detail = HealthState.DOWN, "not listening"
         elif state is HealthState.UP and (troubles := self._troubles()):
@@ -80,14 +89,14 @@ class EmailConnector(Connector):
         return ConnectorHealth(
             state=state,
             detail=detail,
-            addresses=tuple(listener.address for listener in self._listeners),
+            addresses=(*(listener.address for listener in self._listeners), *self._imap.addresses),
             last_message_at=self._receiver.last_message_at,
         )
 
     def _troubles(self) -> list[str]:
         """Return what people should know although mail comes in."""
         certificate = self._certificate.health(self._ports.now()) if self._certificate is not None else ""
-        return [trouble for trouble in (self._relay.trouble, certificate) if trouble]
+        return [trouble for trouble in (*self._imap.troubles, self._relay.trouble, certificate) if trouble]
 
     async def _deliver(self, content: bytes, smtp: SmtpEnvelope) -> str:
         """Take one mail in and return the SMTP reply; 250 only for what is committed (P1)."""

@@ -12,7 +12,7 @@ from enum import IntEnum
 from appeals.reply import DeliveryState
 from connectors.email.automatic import has_null_sender
 from connectors.email.body_text import part_text
-from connectors.email.failure_reason import describe_failure, find_status
+from connectors.email.failure_reason import FailureReason, describe_failure, failure_reason, find_status
 from connectors.email.headers import Headers, parse_message_ids
 from connectors.email.mime import MimePart
 from connectors.email.own_mail import find_own_ids
@@ -176,10 +176,9 @@ def read_plain_bounce(
 def _diagnostic(told: str) -> str:
     """Return the line on which the server's refusal stands, else the first that says a known reason."""
     lines = [" ".join(line.split()) for line in told.splitlines()]
-    for line in lines:
-        if _SAID.search(line):
-            return line
-    return next((line for line in lines if "unknown" in line.lower() or "not recognized" in line.lower()), "")
+    refusals = (line for line in lines if _SAID.search(line))
+    reasons = (line for line in lines if failure_reason("", line) is not FailureReason.OTHER)
+    return next(refusals, None) or next(reasons, "")
 
 
 def _ids(sure: Sequence[str], parts: Sequence[MimePart], *, headers: Headers, text: str = "") -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def read_report(root: MimePart, *, sender: MailAddress | None, mail_from: str | 
     """
     headers = root.headers
     if not root.children:  # the common case: nothing but a server's own words can be a report
-        return _plain_bounce(root, [root], sender=sender, mail_from=mail_from)
+        return read_receipt([], headers=headers) or _plain_bounce(root, [root], sender=sender, mail_from=mail_from)
     parts = list(walk(root))
     if root.media_type == "multipart/report" or any(part.media_type in _REPORT_TYPES for part in parts):
         receipt = read_receipt(parts, headers=headers)

@@ -4,18 +4,19 @@ from appeals.envelope import Channel, ContactPointKind
 from appeals.reply import DeliveryState
 from config.settings import PaperSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
+from connectors.paper.desk import LetterDesk
 
 NAME = "paper"
 
 
 class PaperConnector(Connector):
-    """Speaks no protocol: `LetterDesk` registers letters and visits, people print and post the answers."""
+    """Speaks no protocol: its `desk` registers letters and visits, people print and post the answers."""
 
     channel = Channel.PAPER
 
     def __init__(self, settings: PaperSettings, ports: ConnectorPorts) -> None:
-        del settings, ports
         self.name = NAME
+        self.desk = LetterDesk(settings, ports, connector=NAME)
         self._state = HealthState.STARTING
 
     async def start(self) -> None:
@@ -23,8 +24,9 @@ class PaperConnector(Connector):
         self._state = HealthState.UP
 
     async def stop(self) -> None:
-        """Nothing to close."""
+        """End the processes that read scans. Idempotent."""
         self._state = HealthState.STOPPED
+        await self.desk.close()
 
     def health(self) -> ConnectorHealth:
         """Report now."""

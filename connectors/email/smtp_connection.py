@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections import defaultdict
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import structlog
 from aiosmtpd.smtp import SMTP
@@ -63,7 +63,9 @@ class SmtpConnection(SMTP):
                 self._note_tls()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Count the connection out."""
+        """Count the connection out. Idempotent: a handshake that fails ends it here, and perhaps asyncio does too."""
+        if self not in self._hub.connections:
+            return
         self._hub.connections.discard(self)
         if self._counted_as is not None:
             self._hub.service.guests.leave(self._counted_as)
@@ -94,8 +96,10 @@ class SmtpConnection(SMTP):
         if refusal is None:
             try:
                 await super()._handle_client()
-            except ConnectionError:  # the client has gone; what it was not answered it will send again
+            except (ConnectionError, EOFError):  # the client has gone; what it was not answered it will send again
                 logger.debug("smtp.client_gone")
+                if self.transport is not None:
+                    self.transport.close()
             return
         logger.warning("smtp.connection_refused", reply=refusal[:9], connections=len(self._hub.connections))
         await self.close(refusal)
@@ -131,14 +135,20 @@ class SmtpConnection(SMTP):
 
     def abort(self) -> None:
         """Cut the connection off at once."""
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+        if self.transport is not None:
+            cast("asyncio.Transport", self.transport).abort()  # uvloop's are no subclasses of it
 
     # -- pace
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         self._active_at = self._command_at = self.loop.time()
         super()._reset_timeout(duration)
+
+    def _begin_data(self) -> None:
+        """Begin to measure the pace of a mail."""
+        settings = self._hub.settings
+        self._reset_timeout(min(settings.command_timeout_s, settings.data_timeout_s))
+        self._data_at, self._data_bytes = self.loop.time(), 0
 
     def _timeout_cb(self) -> None:
         """Hang up on a client that has been silent too long, or feeds a command or a mail too slowly."""
@@ -205,9 +215,7 @@ class SmtpConnection(SMTP):
 
         Commands sent along with STARTTLS end the session: somebody in between may have put them there (CVE-2011-0411).
         """
-        transport = self.transport
-        if not isinstance(transport, asyncio.Transport):
-            return
+        transport = cast("asyncio.Transport", self.transport)
         transport.pause_reading()  # the client's first words of TLS are not ours to read
         if self._reader._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - aiosmtpd clears it in the same way
             await self.hang_up(smtp_replies.NOTHING_AFTER_STARTTLS)
@@ -216,11 +224,12 @@ class SmtpConnection(SMTP):
             secure = await self.loop.start_tls(
                 transport, self, context, server_side=True, ssl_handshake_timeout=self._timeout_duration
             )
-        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+        except OSError as error:  # ssl.SSLError, ConnectionError and TimeoutError are
             logger.info("smtp.tls_failed", error=type(error).__name__)
+            secure = None
+        if secure is None or secure.is_closing():  # asyncio gives no error if we have hung up meanwhile
             transport.abort()
-            raise asyncio.CancelledError from None
-        if secure is None:
+            self.connection_lost(None)
             raise asyncio.CancelledError
         self.transport = secure
         self._reader._transport = self._writer._transport = secure  # type: ignore[attr-defined]  # noqa: SLF001

@@ -247,7 +247,7 @@ class MailSmtp(SmtpConnection):
         self.is_busy = True
         try:
             await self.push(smtp_replies.SEND_DATA)
-            self._data_at, self._data_bytes = self.loop.time(), 0
+            self._begin_data()
             content = await read_data(self._reader, limit_bytes=self._hub.settings.max_message_bytes)
             self._data_at = None
             self._idle_commands = 0

@@ -32,8 +32,9 @@ class TlsCertificate:
     def of(cls, settings: EmailSettings) -> "TlsCertificate | None":
         """Return the certificate the settings name, None if none. Raises ConfigurationError, which names the key."""
         if settings.tls_certificate is None:
-            for key in ("require_tls", "smtps_port", "tls_key"):
-                if getattr(settings, key) not in {None, False}:
+            without = {"require_tls": False, "smtps_port": None, "tls_key": None}
+            for key, default in without.items():
+                if getattr(settings, key) is not default:
                     raise ConfigurationError(f"email.{key} needs a certificate: set email.tls_certificate")
             return None
         try:

@@ -25,7 +25,7 @@ Texts = Mapping[LanguageTag, Annotated[str, Field(min_length=1, max_length=2000)
 FormId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 FieldType = Literal["text", "multiline", "email", "phone", "number", "date", "choice", "choices", "checkbox", "files"]
-FieldRole = Literal["text", "subject", "topic", "name", "email", "phone", "address", "consent"]
+FormRole = Literal["text", "subject", "topic", "name", "email", "phone", "address", "consent"]
 
 ROLE_TYPES: Mapping[str, frozenset[str]] = {
     "text": frozenset({"text", "multiline"}),
@@ -93,7 +93,7 @@ class FormField(_Part):
     type: FieldType
     title: Texts
     help: Texts = Field(default_factory=dict)
-    role: FieldRole | None = None  # what the answer is for the appeal
+    role: FormRole | None = None  # what the answer is for the appeal
     required: bool = False
     schema_: FieldSchema = Field(default=FieldSchema(), alias="schema")
     choices: tuple[FormChoice, ...] = ()
@@ -129,7 +129,7 @@ class KioskForm(_Part):
     intro: Texts = Field(default_factory=dict)
     fields: tuple[FormField, ...] = Field(min_length=1)
 
-    def field_of(self, role: FieldRole) -> FormField | None:
+    def field_of(self, role: FormRole) -> FormField | None:
         """Return the field with that role."""
         return next((field for field in self.fields if field.role == role), None)
 

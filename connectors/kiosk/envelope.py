@@ -4,14 +4,17 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import phonenumbers
 
 from appeals.envelope import (
     AppealEnvelope,
+    Attachment,
     AuthenticityResult,
     BlobRef,
     Channel,
@@ -22,10 +25,15 @@ from appeals.envelope import (
 )
 from appeals.errors import DecodeError
 from appeals.registration import Contents
-from config.settings import KioskDevice
-from connectors.kiosk.submission import KioskAttachment, KioskCitizen, KioskSubmission
-from connectors.media import describe_attachment
+from connectors.kiosk.arrival import Arrival
+from connectors.kiosk.devices import CONNECTOR, Kiosk
+from connectors.kiosk.form_answers import fill_from_form, form_fields, plain_fields
+from connectors.kiosk.form_check import FieldError, FormChecks
+from connectors.kiosk.multipart import FormParts, RawForm, split_form
+from connectors.kiosk.submission import KioskCitizen, KioskSubmission, parse_submission
+from connectors.media import clean_media_type, describe_attachment
 
+INCOMPLETE = "incomplete"  # mark: a stored form that its own description would have refused at the kiosk
 _FINGERPRINT_BITS = (1 << 62) - 1  # rand_b of a UUIDv7
 _EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+")
 
@@ -34,65 +42,92 @@ _EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+")
 class DecodedSubmission:
     """A submission ready to be registered."""
 
+    submission: KioskSubmission
     envelope: AppealEnvelope
     contents: Contents
+    arrival: Arrival
+    errors: tuple[FieldError, ...] = ()  # what its form says is wrong with it
 
 
-def build_envelope(
-    submission: KioskSubmission,
-    body: bytes,
-    *,
-    device: KioskDevice,
-    connector: str,
-    received_at: datetime,
-    renamed: bool = False,
+def decode_form(
+    raw: RawForm, *, kiosk: Kiosk, forms: FormChecks, judge: Callable[[datetime | None], Arrival], renamed: bool = False
 ) -> DecodedSubmission:
-    """Return the envelope and its bytes. `body` is what the kiosk posted, kept as the original.
+    """Return the form ready to be registered. `raw.body` is kept as the original.
 
     The sender is the form at the kiosk, "<kiosk id>/<form id>": nobody has proved that the email or phone typed in is
     theirs. An answer goes there all the same, so the first usable one is `reply_to`; both stay in `fields`.
     `renamed` adds the content's fingerprint to the form's id: for a second form under one id, see `is_same_form`.
-    Raises DecodeError if an attachment is not Base64.
+    Raises DecodeError if it cannot be read or an attachment is not there.
     """
-    contents = {(raw := BlobRef.of(body, "application/json")).sha256: body}
+    parts = split_form(raw)
+    given = parse_submission(parts.submission)
+    contents = {(original := BlobRef.of(raw.body, clean_media_type(raw.content_type))).sha256: raw.body}
+    attachments, by_field = _read_attachments(given, parts, raw, contents)
+    form, errors, marks = forms.check(given, by_field)
+    arrival = judge(given.created_at)
+    if errors:
+        marks = (*marks, INCOMPLETE)
+    fingerprint = _fingerprint(given, attachments)
+    envelope = _envelope(
+        given if form is None else fill_from_form(form, given),
+        kiosk=kiosk,
+        origin=f"{kiosk.id}/{given.id}" + (f"#{fingerprint:016x}" if renamed else ""),
+        id=_fingerprinted_id(fingerprint, at=arrival.received_at),
+        received_at=arrival.received_at,
+        marks=(*arrival.marks, *marks),
+        attachments=attachments,
+        fields=plain_fields(given) if form is None else form_fields(form, given),
+        raw=original,
+    )
+    return DecodedSubmission(submission=given, envelope=envelope, contents=contents, arrival=arrival, errors=errors)
+
+
+def _envelope(submission: KioskSubmission, *, kiosk: Kiosk, origin: str, **given: Any) -> AppealEnvelope:
+    text = submission.text or "\n".join(f"{name}: {value}" for name, value in submission.field_texts().items() if value)
+    return AppealEnvelope(
+        channel=Channel.KIOSK,
+        connector=CONNECTOR,
+        external_id=origin,
+        sent_at=submission.created_at,
+        sender=ContactPoint(kind=ContactPointKind.KIOSK, value=origin, name=submission.citizen.name),
+        recipients=(ContactPoint(kind=ContactPointKind.KIOSK, value=kiosk.id, name=kiosk.name),),
+        reply_to=contact_of(submission.citizen),
+        subject=" ".join(submission.subject.split()),
+        text=text,
+        clean_text=text,
+        language=submission.language,
+        threading=ThreadReferences(message_id=origin),  # comes back in `in_reply_to` of our answers: see `send`
+        authenticity=(AuthenticityResult(method="webhook_signature", result="pass", detail=kiosk.id),),
+        location=submission.location or (Location(address=kiosk.address) if kiosk.address else None),
+        **given,
+    )
+
+
+def _read_attachments(
+    submission: KioskSubmission, parts: FormParts, raw: RawForm, contents: dict[str, bytes]
+) -> tuple[tuple[Attachment, ...], dict[str, list[Attachment]]]:
+    """Return the attachments, all and by field; puts their bytes into `contents`."""
     attachments = []
+    by_field: dict[str, list[Attachment]] = {}
     for part in submission.attachments:
-        content = _content_of(part, body)
+        try:
+            content = part.content(parts.files)
+        except ValueError as error:
+            raise DecodeError(str(error), data=raw.body) from error
         attachment = describe_attachment(
             part.name, part.media_type, content, inline=part.media_type.startswith("image/")
         )
         contents[attachment.sha256] = content
         attachments.append(attachment)
-    fingerprint = _fingerprint(submission)
-    origin = f"{device.id}/{submission.id}" + (f"#{fingerprint:016x}" if renamed else "")
-    text = submission.text or _text_of_fields(submission)
-    envelope = AppealEnvelope(
-        id=_fingerprinted_id(fingerprint, at=received_at),
-        channel=Channel.KIOSK,
-        connector=connector,
-        external_id=origin,
-        received_at=received_at,
-        sent_at=submission.created_at,
-        sender=ContactPoint(kind=ContactPointKind.KIOSK, value=origin, name=submission.citizen.name),
-        recipients=(ContactPoint(kind=ContactPointKind.KIOSK, value=device.id, name=device.name),),
-        reply_to=contact_of(submission.citizen),
-        subject=" ".join((submission.subject or submission.form).split()),
-        text=text,
-        clean_text=text,
-        language=submission.language,
-        attachments=tuple(attachments),
-        threading=ThreadReferences(message_id=origin),  # comes back in `in_reply_to` of our answers: see `send`
-        authenticity=(AuthenticityResult(method="webhook_signature", result="pass", detail=device.id),),
-        location=submission.location or (Location(address=device.address) if device.address else None),
-        fields=_fields_of(submission),
-        raw=raw,
-    )
-    return DecodedSubmission(envelope=envelope, contents=contents)
+        by_field.setdefault(part.field, []).append(attachment)
+    return tuple(attachments), by_field
 
 
-def _fingerprint(submission: KioskSubmission) -> int:
-    """Return 62 bits that follow from the form's content, however its JSON is written."""
-    canonical = json.dumps(submission.model_dump(mode="json"), sort_keys=True)
+def _fingerprint(submission: KioskSubmission, attachments: Sequence[Attachment]) -> int:
+    """Return 62 bits that follow from the form's content, however its JSON is written and its files are carried."""
+    document = submission.model_dump(mode="json", exclude={"attachments": {"__all__": {"content_base64", "part"}}})
+    files = [attachment.sha256 for attachment in attachments]
+    canonical = json.dumps([document, files], sort_keys=True)
     return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8], "big") & _FINGERPRINT_BITS
 
 
@@ -124,20 +159,3 @@ def contact_of(citizen: KioskCitizen) -> ContactPoint | None:
         return None
     value = phonenumbers.format_number(phone, phonenumbers.PhoneNumberFormat.E164)
     return ContactPoint(kind=ContactPointKind.PHONE, value=value, name=citizen.name)
-
-
-def _content_of(part: KioskAttachment, body: bytes) -> bytes:
-    try:
-        return part.content()
-    except ValueError as error:
-        raise DecodeError(str(error), data=body) from error
-
-
-def _text_of_fields(submission: KioskSubmission) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in submission.field_texts().items() if value)
-
-
-def _fields_of(submission: KioskSubmission) -> dict[str, str]:
-    citizen = submission.citizen
-    known = {"form": submission.form, "name": citizen.name, "phone": citizen.phone, "email": citizen.email}
-    return {name: value for name, value in known.items() if value} | submission.field_texts()

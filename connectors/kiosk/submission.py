@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -31,14 +32,20 @@ class KioskCitizen(_Part):
 
 
 class KioskAttachment(_Part):
-    """A scan or a photo."""
+    """A scan or a photo: its bytes in Base64, or in a part of the multipart body."""
 
     name: str = ""
     media_type: str = "application/octet-stream"
-    content_base64: str  # RFC 4648 §4
+    field: str = Field(default="", max_length=100)  # the form's field it was given for
+    content_base64: str | None = None  # RFC 4648 §4
+    part: str = Field(default="", max_length=200)  # the name of the multipart part that holds the bytes
 
-    def content(self) -> bytes:
-        """Return the decoded bytes. Raises ValueError if they are not Base64."""
+    def content(self, parts: Mapping[str, bytes]) -> bytes:
+        """Return the bytes. Raises ValueError if they are not Base64 or the part is not there."""
+        if self.content_base64 is None:
+            if self.part not in parts:
+                raise ValueError(f"the attachment {self.name!r} has neither content_base64 nor a part of its own")
+            return parts[self.part]
         try:
             return base64.b64decode(self.content_base64, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -54,6 +61,7 @@ class KioskSubmission(_Part):
     schema_: Literal["okno.kiosk-submission/1"] = Field(default="okno.kiosk-submission/1", alias="schema")
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
     form: str = Field(default="", max_length=200)  # which form it is
+    form_version: int | None = None  # given: a form of our form file, checked against that version of it
     language: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")  # BCP 47
     created_at: AwareDatetime | None = None  # when the citizen pressed "send"; a kiosk without a network is late
     citizen: KioskCitizen = KioskCitizen()

@@ -69,14 +69,22 @@ class RecordingIntake:
         return not self.envelopes and not self.quarantined
 
 
-class NoCursors:
-    """Neither the kiosk nor the fax connector keeps a position."""
+class MemoryCursors:
+    """Keeps cursors in a dictionary; `failure` raised if set, as by a registry that is down."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], str] = {}
+        self.failure: OknoError | None = None
 
     async def get(self, connector: str, name: str) -> str | None:
-        raise AssertionError(connector, name)
+        if self.failure is not None:
+            raise self.failure
+        return self.values.get((connector, name))
 
     async def put(self, connector: str, name: str, value: str) -> None:
-        raise AssertionError(connector, name, value)
+        if self.failure is not None:
+            raise self.failure
+        self.values[(connector, name)] = value
 
 
 class RecordingReports:
@@ -94,12 +102,17 @@ class RecordingReports:
 
 
 def make_ports(
-    intake: RecordingIntake, *, reports: RecordingReports | None = None, public_url: str = "http://127.0.0.1"
+    intake: RecordingIntake,
+    *,
+    reports: RecordingReports | None = None,
+    public_url: str = "http://127.0.0.1",
+    cursors: MemoryCursors | None = None,
 ):
     """Return ports over the recording parts and the real clock."""
     return ConnectorPorts(
         intake=intake,
-        cursors=NoCursors(),
+        cursors=cursors or MemoryCursors(),
+        signing_key=b"k" * 32,
         reports=reports or RecordingReports(),
         now=lambda: datetime.now(UTC),
         public_url=public_url,

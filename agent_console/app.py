@@ -12,6 +12,7 @@ from agent_console.deps import ConsoleDeps
 from agent_console.endpoint import JSON, Endpoint, Handler
 from agent_console.file_api import FileApi
 from agent_console.openapi import openapi_document
+from agent_console.page_api import PageApi
 from agent_console.pages import Pages
 from agent_console.problems import with_problems
 from agent_console.session import SessionKeeper, check_not_forged
@@ -37,6 +38,7 @@ class Console:
             *SessionApi(deps, sessions=sessions, sockets=self.sockets).endpoints(),
             *AppealApi(deps, sessions=sessions).endpoints(),
             *FileApi(deps, sessions=sessions, shelf=shelf).endpoints(),
+            *PageApi(deps, sessions=sessions).endpoints(),
             *CitizenApi(deps).endpoints(),
             self._openapi_endpoint(),
         )

@@ -61,6 +61,7 @@ class AppealApi:
 
     def __init__(self, deps: ConsoleDeps, *, sessions: SessionKeeper) -> None:
         self._registry = deps.registry
+        self._routes = deps.routes
         self._sessions = sessions
 
     def endpoints(self) -> list[Endpoint]:
@@ -104,7 +105,7 @@ class AppealApi:
     async def show(self, request: web.Request) -> web.Response:
         """Answer one appeal with its conversation."""
         appeal = await self._visible_appeal(request)
-        return json_response(appeal_detail(await self._registry.conversation(appeal.id)))
+        return json_response(appeal_detail(await self._registry.conversation(appeal.id), self._routes))
 
     async def decisions(self, request: web.Request) -> web.Response:
         """Answer the router's records."""

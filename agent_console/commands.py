@@ -18,20 +18,24 @@ from agent_console.protocol import (
     Decline,
     ErrorCode,
     ErrorMessage,
+    MoveMessage,
     Open,
     Opened,
     Ping,
     Pong,
     Release,
+    SendAgain,
     SendReply,
     SetStatus,
+    Split,
+    Transcribe,
 )
 from agent_console.uploads import UploadShelf
 from agent_console.views import AppealSummary, Snapshot
 from appeals.agent import Agent, AgentStatus
 from appeals.answer import UploadedFile
 from appeals.appeal import AppealState
-from appeals.errors import OknoError
+from appeals.errors import NotFoundError, OknoError
 
 logger = structlog.get_logger(__name__)
 
@@ -46,9 +50,17 @@ class Desk:
     def __init__(self, deps: ConsoleDeps, *, agent: Agent, shelf: UploadShelf) -> None:
         self._registry = deps.registry
         self._lifecycle = deps.lifecycle
+        self._outbox = deps.outbox
+        self._transcripts = deps.transcripts
+        self._rethreading = deps.rethreading
+        self._routes = deps.routes
         self._queues = deps.queues
         self._agent = agent  # as at log-in: id and role
         self._shelf = shelf
+
+    @property
+    def _actor(self) -> str:
+        return f"agent:{self._agent.id}"
 
     async def snapshot(self) -> Snapshot:
         """Return the desk as it is now. The tail is taken first: what comes during the reads is read again after it."""
@@ -83,6 +95,10 @@ class Desk:
             SendReply: self._reply,
             Close: self._close,
             Release: self._release,
+            Transcribe: self._transcribe,
+            Split: self._split,
+            MoveMessage: self._move_message,
+            SendAgain: self._send_again,
             Ping: self._ping,
         }
 
@@ -101,7 +117,7 @@ class Desk:
     async def _open(self, command: Open) -> Opened:
         conversation = await self._registry.conversation(command.appeal_id)
         check_may_see(self._agent, conversation.appeal)
-        return Opened(request_id=command.request_id, detail=appeal_detail(conversation))
+        return Opened(request_id=command.request_id, detail=appeal_detail(conversation, self._routes))
 
     async def _reply(self, command: SendReply) -> Ack:
         uploads = await self._shelf.find(command.attachments, agent_id=self._agent.id)
@@ -130,6 +146,43 @@ class Desk:
             command.appeal_id, agent_id=self._agent.id, version=command.version, note=command.note
         )
         return Ack(request_id=command.request_id, appeal=appeal_summary(appeal))
+
+    async def _transcribe(self, command: Transcribe) -> Ack:
+        appeal = await self._transcripts.typed(
+            command.appeal_id,
+            envelope_id=command.envelope_id,
+            agent_id=self._agent.id,
+            version=command.version,
+            text=command.text,
+            pass_on=command.pass_on,
+        )
+        return Ack(request_id=command.request_id, appeal=appeal_summary(appeal))
+
+    async def _split(self, command: Split) -> Ack:
+        check_may_see(self._agent, await self._registry.appeal(command.appeal_id))
+        left, opened = await self._rethreading.split(
+            command.appeal_id, envelope_id=command.envelope_id, version=command.version, actor=self._actor
+        )
+        return Ack(request_id=command.request_id, appeal=appeal_summary(left), other=appeal_summary(opened))
+
+    async def _move_message(self, command: MoveMessage) -> Ack:
+        check_may_see(self._agent, await self._registry.appeal(command.appeal_id))
+        left, target = await self._rethreading.move(
+            command.appeal_id,
+            envelope_id=command.envelope_id,
+            version=command.version,
+            to_number=command.to_number,
+            actor=self._actor,
+        )
+        return Ack(request_id=command.request_id, appeal=appeal_summary(left), other=appeal_summary(target))
+
+    async def _send_again(self, command: SendAgain) -> Ack:
+        conversation = await self._registry.conversation(command.appeal_id)
+        check_may_see(self._agent, conversation.appeal)
+        if command.reply_id not in {reply.id for reply in conversation.replies}:
+            raise NotFoundError("the appeal has no such reply")
+        await self._outbox.retry(command.reply_id)
+        return Ack(request_id=command.request_id, appeal=appeal_summary(conversation.appeal))
 
     async def _ping(self, command: Ping) -> Pong:
         return Pong(request_id=command.request_id)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from aiohttp import BodyPartReader, web
 
-from agent_console.access import check_may_see
+from agent_console.access import check_may_see, oversees
 from agent_console.appeal_api import NUMBER
 from agent_console.deps import ConsoleDeps
 from agent_console.endpoint import Endpoint, Parameter, json_response
@@ -25,7 +25,7 @@ FORM_ROOM_BYTES = 64 * 1024  # boundaries and headers of a form around the file
 
 _BROKEN_FORM = (ValueError, AssertionError, RuntimeError, *BROKEN_BODY)  # how aiohttp's reader tells of one
 
-_GUARD: Mapping[str, str] = {
+GUARD: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -45,7 +45,7 @@ def file_response(content: bytes, *, name: str, media_type: str, inline: bool) -
     """Return a stranger's file so that it can do no harm: never run, never sniffed, shown in place only if safe."""
     shown = inline and media_type in SHOWN_IN_PLACE and not (media_type == TEXT and not _is_utf8(content))
     headers = {
-        **_GUARD,
+        **GUARD,
         "Content-Disposition": content_disposition(name, inline=shown),
         "Content-Security-Policy": PDF_POLICY if shown and media_type == "application/pdf" else SANDBOX,
     }
@@ -62,6 +62,15 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
+SHA256 = Parameter(
+    name="sha256",
+    place="path",
+    description="The blob's hash",
+    schema={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+)
+INFECTED = "infected"  # the finding's code, before a colon and the name of what was found
+
+
 class FileApi:
     """Attachments, originals and uploads."""
 
@@ -73,12 +82,6 @@ class FileApi:
 
     def endpoints(self) -> list[Endpoint]:
         """Return what this part answers."""
-        sha256 = Parameter(
-            name="sha256",
-            place="path",
-            description="The blob's hash",
-            schema={"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        )
         envelope_id = Parameter(
             name="envelope_id",
             place="path",
@@ -86,6 +89,9 @@ class FileApi:
             schema={"type": "string", "format": "uuid"},
         )
         download = Parameter(name="download", description="1: never show it in place", schema={"type": "string"})
+        accept_risk = Parameter(
+            name="accept_risk", description="1: a supervisor wants an infected file", schema={"type": "string"}
+        )
         return [
             Endpoint(
                 method="GET",
@@ -93,7 +99,7 @@ class FileApi:
                 handler=self.blob,
                 summary="An attachment of the appeal",
                 sends_bytes=True,
-                parameters=(NUMBER, sha256, download),
+                parameters=(NUMBER, SHA256, download, accept_risk),
             ),
             Endpoint(
                 method="GET",
@@ -116,14 +122,17 @@ class FileApi:
 
     async def blob(self, request: web.Request) -> web.Response:
         """Answer an attachment of an envelope or a reply of this appeal, and of no other."""
+        session = await self._sessions.require(request)
         conversation = await self._conversation(request)
-        attachment = _find_attachment(conversation, request.match_info["sha256"])
+        attachment = find_attachment(conversation, request.match_info["sha256"])
+        if _is_infected(attachment) and not (oversees(session.agent) and "accept_risk" in request.query):
+            raise ProblemError(HTTPStatus.FORBIDDEN, "infected", detail=attachment.name)
         content = await self._registry.read_blob(attachment.sha256)
         return file_response(
             content,
             name=attachment.name or "attachment",
             media_type=attachment.detected_media_type,
-            inline="download" not in request.query,
+            inline="download" not in request.query and not attachment.findings,
         )
 
     async def raw(self, request: web.Request) -> web.Response:
@@ -194,7 +203,11 @@ def _malformed() -> ProblemError:
     return ProblemError(HTTPStatus.BAD_REQUEST, "invalid_request", detail="one part named file is wanted")
 
 
-def _find_attachment(conversation: Conversation, sha256: str) -> Attachment:
+def _is_infected(attachment: Attachment) -> bool:
+    return any(finding.partition(":")[0] == INFECTED for finding in attachment.findings)
+
+
+def find_attachment(conversation: Conversation, sha256: str) -> Attachment:
     """Return the attachment with that hash; raises ProblemError 404 if this appeal has none."""
     received = (attachment for envelope in conversation.envelopes for attachment in envelope.attachments)
     sent = (attachment for reply in conversation.replies for attachment in reply.attachments)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from agent_console.views import (
     AgentView,
+    AnswerTargetView,
     AppealDetail,
     AppealSummary,
     CitizenView,
@@ -13,8 +14,11 @@ from agent_console.views import (
     OfficeView,
     ReplyAttachmentView,
     ReplyView,
+    TranscriptView,
 )
 from appeals.agent import Agent
+from appeals.answer import answer_target
+from appeals.answer_route import AnswerRoutes
 from appeals.appeal import Appeal
 from appeals.conversation import Conversation, StoredDecision
 from appeals.envelope import AppealEnvelope, ContactPoint
@@ -22,6 +26,7 @@ from appeals.event_chain import StoredEvent
 from appeals.numbering import mask_secret_codes
 from appeals.offer import Offer
 from appeals.reply import UNSENT_STATES, Reply, ReplyKind
+from appeals.transcript import Transcript
 from config.settings import OfficeSettings
 
 
@@ -121,14 +126,30 @@ def decision_view(decision: StoredDecision) -> DecisionView:
     return DecisionView(at=decision.at, rule_set=decision.rule_set, record=dict(decision.record))
 
 
-def appeal_detail(conversation: Conversation) -> AppealDetail:
-    """Show an appeal with its whole conversation."""
+def appeal_detail(conversation: Conversation, routes: AnswerRoutes) -> AppealDetail:
+    """Show an appeal with its whole conversation, and where an answer would go."""
+    target = answer_target(conversation.envelopes, routes)
     return AppealDetail(
         appeal=appeal_summary(conversation.appeal),
         citizen=_citizen_view(conversation),
         envelopes=conversation.envelopes,
+        transcripts=tuple(_transcript_view(transcript) for transcript in conversation.transcripts),
         replies=tuple(reply_view(reply) for reply in conversation.replies),
         events=tuple(_event_view(event, place) for place, event in enumerate(conversation.events, start=1)),
+        answer_to=target and AnswerTargetView(channel=target.channel, recipient=target.recipient),
+    )
+
+
+def _transcript_view(transcript: Transcript) -> TranscriptView:
+    return TranscriptView(
+        envelope_id=transcript.envelope_id,
+        state=transcript.state,
+        source=transcript.source,
+        text=transcript.text,
+        confidence=transcript.confidence,
+        detail=transcript.detail,
+        agent_id=transcript.agent_id,
+        changed_at=transcript.changed_at,
     )
 
 

@@ -35,6 +35,10 @@ MESSAGES: Mapping[str, LocalizedText] = {
     "csrf": LocalizedText(
         ru="Запрос отклонён: он пришёл не со страницы Окна.", en="Refused: the request did not come from an Okno page."
     ),
+    "infected": LocalizedText(
+        ru="В файле найдена вредоносная программа. Его может открыть только руководитель смены.",
+        en="Malware was found in this file. Only a supervisor can fetch it.",
+    ),
     "not_found": LocalizedText(ru="Ничего не найдено. Проверьте номер.", en="Nothing found. Check the number."),
     "citizen_not_found": LocalizedText(
         ru="Обращение не найдено. Проверьте номер и код.", en="No such appeal. Check the number and the code."

@@ -125,6 +125,47 @@ class Release(_Command):
     note: Note = ""
 
 
+class Transcribe(_Command):
+    """Write down the words of a message that came as pictures. Answered by `ack` with `appeal`.
+
+    `pass_on`: tag the appeal anew by these words, its age kept; it goes to whom it belongs.
+    """
+
+    type: Literal["transcribe"]
+    appeal_id: UUID
+    version: int = Field(ge=0)
+    envelope_id: UUID
+    text: ReplyText
+    pass_on: bool = True
+
+
+class Split(_Command):
+    """Make an appeal of a message that joined wrongly. Answered by `ack`: `appeal`, `other` (the new one)."""
+
+    type: Literal["split"]
+    appeal_id: UUID
+    version: int = Field(ge=0)
+    envelope_id: UUID
+
+
+class MoveMessage(_Command):
+    """Put a message onto another appeal of the same citizen. Answered by `ack`: `appeal`, `other` (the one joined)."""
+
+    type: Literal["move_message"]
+    appeal_id: UUID
+    version: int = Field(ge=0)
+    envelope_id: UUID
+    to_number: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class SendAgain(_Command):
+    """Send a failed reply again from the start. Answered by `ack` with `appeal`."""
+
+    type: Literal["send_again"]
+    appeal_id: UUID
+    reply_id: UUID
+
+
 class Ping(_Command):
     """Answered by `pong`: for clients that cannot see websocket control frames (browsers)."""
 
@@ -132,7 +173,20 @@ class Ping(_Command):
 
 
 AnyCommand = Annotated[
-    Hello | SetStatus | Accept | Decline | Open | SendReply | Close | Release | Ping, Field(discriminator="type")
+    Hello
+    | SetStatus
+    | Accept
+    | Decline
+    | Open
+    | SendReply
+    | Close
+    | Release
+    | Transcribe
+    | Split
+    | MoveMessage
+    | SendAgain
+    | Ping,
+    Field(discriminator="type"),
 ]
 
 
@@ -179,6 +233,7 @@ class Ack(_Message):
     request_id: RequestId
     agent: AgentView | None = None
     appeal: AppealSummary | None = None
+    other: AppealSummary | None = None  # the second appeal that the command changed
     reply: ReplyView | None = None
 
 

@@ -14,7 +14,12 @@ from pydantic_core import core_schema
 from agent_console import views
 from agent_console.protocol import ClientMessage, ServerMessage
 
-SENT_BY_CLIENTS: tuple[type[BaseModel], ...] = (ClientMessage, views.LogInRequest, views.CitizenStatusRequest)
+SENT_BY_CLIENTS: tuple[type[BaseModel], ...] = (
+    ClientMessage,
+    views.LogInRequest,
+    views.EstimateRequest,
+    views.CitizenStatusRequest,
+)
 SENT_BY_US: tuple[type[BaseModel], ...] = (
     ServerMessage,
     views.Problem,
@@ -24,6 +29,8 @@ SENT_BY_US: tuple[type[BaseModel], ...] = (
     views.AppealDetail,
     views.DecisionList,
     views.UploadView,
+    views.PagesView,
+    views.EstimateView,
     views.CitizenStatusView,
 )
 

@@ -9,6 +9,7 @@ from appeals.agent import AgentStatus, Role
 from appeals.appeal import AppealState
 from appeals.envelope import AppealEnvelope, Channel, ContactPoint, UtcDatetime
 from appeals.reply import DeliveryState, ReplyKind
+from appeals.transcript import TranscriptSource, TranscriptState
 
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in a text
 MAX_PASSWORD_CHARS = 1024  # a longer one only costs us hashing time
@@ -164,14 +165,60 @@ class EventView(View):
     details: dict[str, Any]
 
 
+class TranscriptView(View):
+    """The words of a message that came as pictures."""
+
+    envelope_id: UUID
+    state: TranscriptState
+    source: TranscriptSource
+    text: str  # while `needed`: a draft by text recognition, may be empty
+    confidence: float | None  # 0..1, of text recognition
+    detail: str  # why an agent is needed
+    agent_id: str | None  # who typed it
+    changed_at: UtcDatetime
+
+
+class AnswerTargetView(View):
+    """To whom an answer would go, and how."""
+
+    channel: Channel
+    recipient: ContactPoint
+
+
+class PagesView(View):
+    """How many pages an attachment has."""
+
+    pages: int
+
+
+class EstimateRequest(View):
+    """Body of `POST /api/v1/appeals/{number}/estimate`."""
+
+    text: Annotated[str, Field(max_length=50_000, pattern=NO_NUL)]
+
+
+class EstimateView(View):
+    """What sending a text would take."""
+
+    parts: int
+    encoding: str
+    units: int
+    units_per_part: int
+    price: str | None  # decimal, of all parts; null: not known
+    currency: str
+    costly: tuple[str, ...]  # the letters that force the dearer encoding
+
+
 class AppealDetail(View):
     """The appeal with its whole conversation, each part oldest first."""
 
     appeal: AppealSummary
     citizen: CitizenView | None
     envelopes: tuple[AppealEnvelope, ...]
+    transcripts: tuple[TranscriptView, ...]  # of those messages that came as pictures
     replies: tuple[ReplyView, ...]
     events: tuple[EventView, ...]
+    answer_to: AnswerTargetView | None  # null: nobody left an address
 
 
 class DecisionView(View):

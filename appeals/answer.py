@@ -12,7 +12,7 @@ from appeals import tables
 from appeals.answer_route import AnswerRoutes, answer_to
 from appeals.appeal import Appeal
 from appeals.blob_rows import keep_blobs
-from appeals.envelope import AppealEnvelope, Attachment, ContactPoint
+from appeals.envelope import AppealEnvelope, Attachment, Channel, ContactPoint
 from appeals.errors import PermanentError
 from appeals.registry import Transaction
 from appeals.reply import Reply, ReplyKind
@@ -34,6 +34,25 @@ class UploadedFile:
         return hashlib.sha256(self.content).hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerTarget:
+    """To whom an answer goes, and how."""
+
+    recipient: ContactPoint
+    channel: Channel
+    connector: str
+
+
+def answer_target(envelopes: Sequence[AppealEnvelope], routes: AnswerRoutes) -> AnswerTarget | None:
+    """Return where an answer goes: to whoever wrote last and is no machine; None if nobody left an address."""
+    for envelope in reversed(envelopes):
+        if envelope.sender is not None and not envelope.automatic:
+            recipient = answer_to(envelope, envelope.sender)
+            channel, connector = routes.to(recipient, envelope)
+            return AnswerTarget(recipient=recipient, channel=channel, connector=connector)
+    return None
+
+
 async def compose_answer(
     transaction: Transaction,
     appeal: Appeal,
@@ -46,17 +65,18 @@ async def compose_answer(
 ) -> Reply:
     """Return the reply to queue: to whoever wrote last, by the channel they wrote on. Raises PermanentError."""
     envelopes = await _envelopes(transaction, appeal.id)
-    recipient, newest = _recipient(appeal, envelopes)
-    channel, connector = routes.to(recipient, newest)
+    target = answer_target(envelopes, routes)
+    if target is None:
+        raise PermanentError(f"appeal {appeal.number} has no contact point to answer to")
     reply_id = uuid7()
     return Reply(
         id=reply_id,
         appeal_id=appeal.id,
         kind=ReplyKind.ANSWER,
         agent_id=agent_id,
-        channel=channel,
-        connector=connector,
-        recipient=recipient,
+        channel=target.channel,
+        connector=target.connector,
+        recipient=target.recipient,
         subject=f"Re: {appeal.subject} [{appeal.number}]" if appeal.subject else f"[{appeal.number}]",
         text=text,
         language=appeal.language,
@@ -84,13 +104,6 @@ async def _envelopes(transaction: Transaction, appeal_id: UUID) -> list[AppealEn
     query = select(column.document).where(column.appeal_id == appeal_id).order_by(column.received_at, column.id)
     documents = (await transaction.connection.execute(query)).scalars()
     return [AppealEnvelope.model_validate_json(document) for document in documents]
-
-
-def _recipient(appeal: Appeal, envelopes: Sequence[AppealEnvelope]) -> tuple[ContactPoint, AppealEnvelope]:
-    for envelope in reversed(envelopes):
-        if envelope.sender is not None and not envelope.automatic:
-            return answer_to(envelope, envelope.sender), envelope
-    raise PermanentError(f"appeal {appeal.number} has no contact point to answer to")
 
 
 def _described(item: UploadedFile) -> Attachment:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, select, update
 
 from appeals import tables
 from appeals.errors import NotFoundError
@@ -51,16 +51,24 @@ class Outbox:
     async def due(self, *, limit: int) -> list[UUID]:
         """Return ids of replies whose time has come, those of dead workers included: the sweeper queues them again."""
         column = tables.replies.c
-        query = select(column.id).where(column.state.in_(_UNSENT), column.next_attempt_at <= self._registry.now())
+        query = select(column.id).where(
+            column.state.in_(_UNSENT), column.next_attempt_at <= self._registry.now(), ~_waits_for_another()
+        )
         async with self._registry.database.read() as connection:
             return list((await connection.execute(query.order_by(column.next_attempt_at).limit(limit))).scalars())
 
     async def begin(self, ids: Sequence[UUID]) -> list[Reply]:
-        """Take those that are due: nobody else gets them before SENDING_TIMEOUT. Others are left out."""
+        """Take those that are due: nobody else gets them before SENDING_TIMEOUT. Others are left out.
+
+        A reply waits for the ones before it to the same address about the same appeal, so that they arrive in order.
+        """
         column = tables.replies.c
         async with self._registry.transaction() as transaction:
             query = select(tables.replies).where(
-                column.id.in_(ids), column.state.in_(_UNSENT), column.next_attempt_at <= transaction.now
+                column.id.in_(ids),
+                column.state.in_(_UNSENT),
+                column.next_attempt_at <= transaction.now,
+                ~_waits_for_another(),
             )
             rows = (await transaction.connection.execute(query.with_for_update(skip_locked=True))).all()
             if rows:
@@ -88,17 +96,20 @@ class Outbox:
         """Note what a channel says of a reply it took; see `connectors.base.DeliveryReports`."""
         column = tables.replies.c
         async with self._registry.transaction() as transaction:
-            query = select(tables.replies).where(column.connector == connector, column.external_id == external_id)
+            named = column.external_id == external_id
+            if (reply_id := _reply_id(external_id)) is not None:  # a bounce may come before `settle` has written its id
+                named |= (column.id == reply_id) & (column.message_id == external_id)
+            query = select(tables.replies).where(column.connector == connector, named)
             row = (await transaction.connection.execute(query.with_for_update())).first()
             if row is None:
                 return False
             reply = to_reply(row)
-            if _RANK[state] <= _RANK[reply.state]:
+            is_word_on_the_way = state is reply.state is DeliveryState.SENT and detail not in ("", reply.error)
+            if _RANK[state] <= _RANK[reply.state] and not is_word_on_the_way:
                 return True
-            error = detail if state is DeliveryState.FAILED else ""
-            await transaction.connection.execute(
-                update(tables.replies).where(column.id == reply.id).values(state=state.value, error=error)
-            )
+            error = detail if state in (DeliveryState.SENT, DeliveryState.FAILED) else ""
+            values = {"state": state.value, "error": error, "external_id": reply.external_id or external_id}
+            await transaction.connection.execute(update(tables.replies).where(column.id == reply.id).values(values))
             transaction.events.append(_event(reply, state, detail=detail))
         await self._tell([(reply, state)])
         return True
@@ -145,6 +156,27 @@ class Outbox:
                 messages.append((reply.agent_id, appeal_changed(appeal)))
         if messages:
             await self._notifier.notify(Changes(agent_messages=list(messages)))
+
+
+def _waits_for_another() -> ColumnElement[bool]:
+    """Whether an older reply about the same appeal to the same address by the same connector is not sent yet."""
+    older = tables.replies.alias("older")
+    mine = tables.replies.c
+    return exists().where(
+        older.c.appeal_id == mine.appeal_id,
+        older.c.connector == mine.connector,
+        older.c.recipient == mine.recipient,
+        older.c.state.in_(_UNSENT),
+        older.c.id < mine.id,  # version 7: by time
+    )
+
+
+def _reply_id(external_id: str) -> UUID | None:
+    """Return the reply that an id of ours names; None if it is another's."""
+    try:
+        return UUID(hex=external_id.partition("@")[0])
+    except ValueError:
+        return None
 
 
 _SETTLE = (

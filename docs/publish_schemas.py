@@ -14,10 +14,14 @@ from agent_console.schema import protocol_json_schema
 from appeals.blobs import FileBlobStore
 from appeals.database import registry_url
 from appeals.envelope import envelope_json_schema
+from appeals.intake_policy import IntakePolicy
 from appeals.lifecycle import Lifecycle
 from appeals.notify import SilentNotifier
+from appeals.outbox import Outbox
 from appeals.registry import Registry
-from config.settings import Settings
+from appeals.rethreading import Rethreading
+from appeals.transcripts import Transcripts
+from config.settings import DeadlineSettings, OfficeSettings, Settings
 from queues.memory import MemoryQueues
 
 DOCS = Path(__file__).parent
@@ -37,6 +41,14 @@ def text_of(document: Mapping[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
+_POLICY = IntakePolicy(
+    secret_key=b"not used for a description",
+    public_url="https://okno.localhost",
+    office=OfficeSettings(),
+    deadlines=DeadlineSettings(),
+)
+
+
 def _openapi() -> dict[str, Any]:
     """Return what `/api/openapi.json` of an office called Okno says. The endpoints are built, nothing is opened."""
     settings, nowhere = Settings(), Path(gettempdir())
@@ -45,6 +57,9 @@ def _openapi() -> dict[str, Any]:
     deps = ConsoleDeps(
         registry=registry,
         lifecycle=lifecycle,
+        outbox=Outbox(registry, notifier=SilentNotifier()),
+        transcripts=Transcripts(registry, notifier=SilentNotifier()),
+        rethreading=Rethreading(registry, notifier=SilentNotifier(), policy=_POLICY),
         queues=MemoryQueues(),
         settings=settings.console,
         office=settings.office,

@@ -24,6 +24,7 @@ from appeals.lifecycle import Lifecycle
 from appeals.notify import Notifier, SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
+from appeals.rethreading import Rethreading
 from appeals.transcripts import Transcripts
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
@@ -54,6 +55,7 @@ class Parts:
     lifecycle: Lifecycle
     outbox: Outbox
     transcripts: Transcripts
+    rethreading: Rethreading
     metrics: Metrics
 
 
@@ -151,6 +153,7 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                     lifecycle=make_lifecycle(settings, registry, notifier),
                     outbox=Outbox(registry, notifier=notifier),
                     transcripts=Transcripts(registry, notifier=notifier),
+                    rethreading=Rethreading(registry, notifier=notifier, policy=policy),
                     metrics=metrics,
                 )
         finally:

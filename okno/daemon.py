@@ -15,10 +15,11 @@ from agent_console.app import install
 from agent_console.deps import ConsoleDeps
 from appeals.errors import ConfigurationError
 from config.settings import ALL_ROLES, RoleName, Settings
-from connectors.base import Connector
+from connectors.base import Connector, DeliveryEstimate
 from connectors.delivery import DeliveryWorker
 from okno.bootstrap import (
     Parts,
+    answer_routes,
     build_connectors,
     check_rooms,
     opened_parts,
@@ -98,7 +99,8 @@ class Daemon:
                 await self._run_parts(parts, listening)
 
     async def _run_parts(self, parts: Parts, listening: socket.socket) -> None:
-        connectors = build_connectors(parts) if self._roles & {"intake", "deliver"} else []
+        built = build_connectors(parts) if self._roles & {"intake", "deliver", "console"} else []
+        connectors = built if self._roles & {"intake", "deliver"} else []  # a console only asks what sending would take
         receiving = connectors if "intake" in self._roles else []
         workers = self._make_workers(parts)
         senders = [self._delivery_loop(parts, connectors)] if "deliver" in self._roles else []
@@ -107,7 +109,7 @@ class Daemon:
             operations = Operations(parts, receiving, extra=lambda: self._worker_checks(workers))
             app.add_routes(operations.routes())
             if "console" in self._roles:
-                install(app, self._console_deps(parts))
+                install(app, self._console_deps(parts, built))
             # Left in reverse: what is being sent is finished while the connectors are still open.
             async with (
                 serving(app, listening),
@@ -184,10 +186,21 @@ class Daemon:
             claim_idle_s=max(self._settings.queues.claim_idle_s, 180.0),  # a send may take two minutes
         )
 
-    def _console_deps(self, parts: Parts) -> ConsoleDeps:
+    def _console_deps(self, parts: Parts, connectors: Sequence[Connector]) -> ConsoleDeps:
+        by_name = {connector.name: connector for connector in connectors}
+
+        def estimate(name: str, text: str) -> DeliveryEstimate | None:
+            connector = by_name.get(name)
+            return None if connector is None else connector.estimate(text)
+
         return ConsoleDeps(
             registry=parts.registry,
             lifecycle=parts.lifecycle,
+            outbox=parts.outbox,
+            transcripts=parts.transcripts,
+            rethreading=parts.rethreading,
+            routes=answer_routes(self._settings),
+            estimate=estimate,
             queues=parts.queues,
             settings=self._settings.console,
             office=self._settings.office,

@@ -3,7 +3,20 @@
 /**
  * Any message from a console.
  */
-export type ClientMessage = Hello | SetStatus | Accept | Decline | Open | SendReply | Close | Release | Ping
+export type ClientMessage =
+  | Hello
+  | SetStatus
+  | Accept
+  | Decline
+  | Open
+  | SendReply
+  | Close
+  | Release
+  | Transcribe
+  | Split
+  | MoveMessage
+  | SendAgain
+  | Ping
 /**
  * Any message to a console.
  */
@@ -25,7 +38,7 @@ export type Role = 'agent' | 'supervisor' | 'admin'
 /**
  * The way a message came in, and the way its answer goes out.
  */
-export type Channel = 'email' | 'sms' | 'telegram' | 'kiosk' | 'fax' | 'web'
+export type Channel = 'email' | 'sms' | 'telegram' | 'kiosk' | 'fax' | 'web' | 'paper' | 'in_person'
 /**
  * What an agent says of themselves; `offline` also when the last connection has been gone past its grace.
  */
@@ -37,7 +50,15 @@ export type AppealState = 'registered' | 'waiting' | 'offered' | 'assigned' | 'a
 /**
  * What sort of address a contact point is.
  */
-export type ContactPointKind = 'email' | 'phone' | 'fax' | 'telegram' | 'kiosk' | 'web'
+export type ContactPointKind = 'email' | 'phone' | 'fax' | 'telegram' | 'kiosk' | 'web' | 'post'
+/**
+ * How far the words are known.
+ */
+export type TranscriptState = 'pending' | 'needed' | 'done'
+/**
+ * Who read the pictures last.
+ */
+export type TranscriptSource = '' | 'ocr' | 'agent'
 /**
  * Why we write to the citizen.
  */
@@ -45,11 +66,12 @@ export type ReplyKind = 'acknowledgement' | 'answer' | 'notice'
 /**
  * How far a reply has got on its channel. `queued` and `sending` are ours, the others what the channel said.
  */
-export type DeliveryState = 'queued' | 'sending' | 'sent' | 'delivered' | 'failed'
+export type DeliveryState = 'queued' | 'sending' | 'sent' | 'delivered' | 'read' | 'failed'
 
 export interface ConsoleProtocol {
   ClientMessage: ClientMessage
   LogInRequest: LogInRequest
+  EstimateRequest: EstimateRequest
   CitizenStatusRequest: CitizenStatusRequest
   ServerMessage: ServerMessage
   Problem: Problem
@@ -59,6 +81,8 @@ export interface ConsoleProtocol {
   AppealDetail: AppealDetail
   DecisionList: DecisionList
   UploadView: UploadView
+  PagesView: PagesView
+  EstimateView: EstimateView
   CitizenStatusView: CitizenStatusView
 }
 /**
@@ -139,6 +163,50 @@ export interface Release {
   note?: string
 }
 /**
+ * Write down the words of a message that came as pictures. Answered by `ack` with `appeal`.
+ *
+ * `pass_on`: tag the appeal anew by these words, its age kept; it goes to whom it belongs.
+ */
+export interface Transcribe {
+  request_id: string
+  type: 'transcribe'
+  appeal_id: string
+  version: number
+  envelope_id: string
+  text: string
+  pass_on?: boolean
+}
+/**
+ * Make an appeal of a message that joined wrongly. Answered by `ack`: `appeal`, `other` (the new one).
+ */
+export interface Split {
+  request_id: string
+  type: 'split'
+  appeal_id: string
+  version: number
+  envelope_id: string
+}
+/**
+ * Put a message onto another appeal of the same citizen. Answered by `ack`: `appeal`, `other` (the one joined).
+ */
+export interface MoveMessage {
+  request_id: string
+  type: 'move_message'
+  appeal_id: string
+  version: number
+  envelope_id: string
+  to_number: string
+}
+/**
+ * Send a failed reply again from the start. Answered by `ack` with `appeal`.
+ */
+export interface SendAgain {
+  request_id: string
+  type: 'send_again'
+  appeal_id: string
+  reply_id: string
+}
+/**
  * Answered by `pong`: for clients that cannot see websocket control frames (browsers).
  */
 export interface Ping {
@@ -151,6 +219,12 @@ export interface Ping {
 export interface LogInRequest {
   agent_id: string
   password: string
+}
+/**
+ * Body of `POST /api/v1/appeals/{number}/estimate`.
+ */
+export interface EstimateRequest {
+  text: string
 }
 /**
  * Body of `POST /api/v1/citizen/status`.
@@ -262,8 +336,10 @@ export interface AppealDetail {
   appeal: AppealSummary
   citizen: CitizenView | null
   envelopes: AppealEnvelope[]
+  transcripts: TranscriptView[]
   replies: ReplyView[]
   events: EventView[]
+  answer_to: AnswerTargetView | null
 }
 /**
  * The citizen of an appeal.
@@ -305,7 +381,12 @@ export interface AppealEnvelope {
   attachments: Attachment[]
   threading: ThreadReferences
   authenticity: AuthenticityResult[]
+  html: BlobRef | null
   automatic: boolean
+  marks: string[]
+  revises: string | null
+  withdrawn: boolean
+  recognise: boolean
   location: Location | null
   fields: {
     [k: string]: string
@@ -322,6 +403,8 @@ export interface Attachment {
   sha256: string
   size_bytes: number
   inline: boolean
+  content_id: string | null
+  findings: string[]
 }
 /**
  * What the message says about the conversation it belongs to, in the order the threading policy trusts it.
@@ -342,6 +425,14 @@ export interface AuthenticityResult {
   detail: string
 }
 /**
+ * Bytes kept in the blob store, found by their hash.
+ */
+export interface BlobRef {
+  sha256: string
+  size_bytes: number
+  media_type: string
+}
+/**
  * Where the message was sent from or is about. WGS 84 degrees.
  */
 export interface Location {
@@ -351,12 +442,17 @@ export interface Location {
   address: string | null
 }
 /**
- * Bytes kept in the blob store, found by their hash.
+ * The words of a message that came as pictures.
  */
-export interface BlobRef {
-  sha256: string
-  size_bytes: number
-  media_type: string
+export interface TranscriptView {
+  envelope_id: string
+  state: TranscriptState
+  source: TranscriptSource
+  text: string
+  confidence: number | null
+  detail: string
+  agent_id: string | null
+  changed_at: string
 }
 /**
  * One outbound message and how far it has got.
@@ -400,6 +496,13 @@ export interface EventView {
   }
 }
 /**
+ * To whom an answer would go, and how.
+ */
+export interface AnswerTargetView {
+  channel: Channel
+  recipient: ContactPoint
+}
+/**
  * The command is committed. What it changed is in the fields that are not null.
  */
 export interface Ack {
@@ -407,6 +510,7 @@ export interface Ack {
   request_id: string
   agent: AgentView | null
   appeal: AppealSummary | null
+  other: AppealSummary | null
   reply: ReplyView | null
 }
 /**
@@ -556,6 +660,24 @@ export interface UploadView {
   media_type: string
   size_bytes: number
   expires_at: string
+}
+/**
+ * How many pages an attachment has.
+ */
+export interface PagesView {
+  pages: number
+}
+/**
+ * What sending a text would take.
+ */
+export interface EstimateView {
+  parts: number
+  encoding: string
+  units: number
+  units_per_part: number
+  price: string | null
+  currency: string
+  costly: string[]
 }
 /**
  * Where an appeal is, like a parcel.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,11 +26,15 @@ from appeals.appeal import Appeal
 from appeals.blobs import open_blob_store
 from appeals.database import registry_url
 from appeals.envelope import AppealEnvelope, Attachment, BlobRef, Channel, ContactPoint, ContactPointKind
+from appeals.errors import PermanentError
 from appeals.intake import Intake
 from appeals.intake_policy import IntakePolicy
 from appeals.lifecycle import Classification, Lifecycle
+from appeals.outbox import Outbox
 from appeals.registry import Registry
+from appeals.rethreading import Rethreading
 from appeals.routing import OfferDraft, Placement, RoutingChange
+from appeals.transcripts import Transcripts
 from config.settings import ConsoleSettings, DeadlineSettings, OfficeSettings, RegistrySettings
 from queues.memory import MemoryQueues
 from queues.notifier import QueueNotifier
@@ -45,6 +50,31 @@ HEADERS = {"X-Okno-Request": "1"}
 def password_hash() -> str:
     """Hash once and cheaply: argon2 is slow on purpose."""
     return PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a connector would say of a text: one part a letter."""
+
+    parts: int
+    encoding: str = "gsm7"
+    units: int = 1
+    units_per_part: int = 160
+    price: Decimal | None = Decimal("0.50")
+    currency: str = "EUR"
+    costly: tuple[str, ...] = ()
+
+
+class OnePage:
+    """A renderer to whom everything is one page that shows its own bytes."""
+
+    async def page_count(self, content: bytes) -> int:  # noqa: ARG002
+        return 1
+
+    async def render_page(self, content: bytes, page: int, *, max_px: int) -> bytes:  # noqa: ARG002
+        if page > 1:
+            raise PermanentError("no such page")
+        return content
 
 
 @dataclass
@@ -149,6 +179,9 @@ class Site:
         subject: str = "Холодные батареи",
         text: str = "Третий день холодно.",
         files: dict[str, tuple[str, bytes]] | None = None,
+        findings: tuple[str, ...] = (),
+        html: bytes | None = None,
+        **values: Any,
     ) -> Appeal:
         """Register a citizen's mail as a connector would and return its appeal. `files`: name -> (media type, bytes)."""
         raw = f"{subject}\n{text}\n{secrets.token_hex(8)}".encode()
@@ -164,20 +197,27 @@ class Site:
                     detected_media_type=media_type,
                     sha256=sha256,
                     size_bytes=len(content),
+                    content_id=name,
+                    findings=findings,
                 )
             )
-        envelope = AppealEnvelope(
-            channel=Channel.EMAIL,
-            connector="email",
-            external_id=secrets.token_hex(8),
-            received_at=self.clock(),
-            sender=ContactPoint(kind=ContactPointKind.EMAIL, value=f"{secrets.token_hex(4)}@example.org", name="Анна"),
-            subject=subject,
-            text=text,
-            clean_text=text,
-            attachments=tuple(attachments),
-            raw=BlobRef.of(raw, "message/rfc822"),
-        )
+        if html is not None:
+            contents[hashlib.sha256(html).hexdigest()] = html
+        sender = ContactPoint(kind=ContactPointKind.EMAIL, value=f"{secrets.token_hex(4)}@example.org", name="Анна")
+        given = {
+            "channel": Channel.EMAIL,
+            "connector": "email",
+            "external_id": secrets.token_hex(8),
+            "received_at": self.clock(),
+            "sender": sender,
+            "subject": subject,
+            "text": text,
+            "clean_text": text,
+            "attachments": tuple(attachments),
+            "html": html and BlobRef.of(html, "text/html"),
+            "raw": BlobRef.of(raw, "message/rfc822"),
+        }
+        envelope = AppealEnvelope.model_validate(given | values)
         registration = await self.intake.register(envelope, contents)
         return await self.registry.appeal(registration.appeal_id)
 
@@ -283,6 +323,9 @@ async def _site(
         deps = ConsoleDeps(
             registry=registry,
             lifecycle=lifecycle,
+            outbox=Outbox(registry, notifier=notifier),
+            transcripts=Transcripts(registry, notifier=notifier),
+            rethreading=Rethreading(registry, notifier=notifier, policy=policy),
             queues=queues,
             settings=settings,
             office=OfficeSettings(),
@@ -291,6 +334,8 @@ async def _site(
             now=clock,
             uploads_dir=folder / "uploads",
             pages_dir=folder / "dist",
+            estimate=lambda connector, text: Parts(parts=len(text)) if connector == "sms" else None,
+            pages=OnePage(),
         )
         app = web.Application()
         console = install(app, deps)

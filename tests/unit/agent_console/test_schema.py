@@ -20,6 +20,7 @@ from appeals.agent import AgentStatus, Role
 from appeals.appeal import AppealState
 from appeals.envelope import AppealEnvelope, BlobRef, Channel, ContactPoint, ContactPointKind
 from appeals.reply import DeliveryState, ReplyKind
+from appeals.transcript import TranscriptSource, TranscriptState
 
 AT = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 ID = UUID("0197b1c2-0000-7000-8000-000000000000")
@@ -99,6 +100,19 @@ DETAIL = views.AppealDetail(
     envelopes=(
         AppealEnvelope(channel=Channel.EMAIL, connector="email", external_id="1", received_at=AT, raw=BlobRef.of(b"x")),
     ),
+    transcripts=(
+        views.TranscriptView(
+            envelope_id=ID,
+            state=TranscriptState.NEEDED,
+            source=TranscriptSource.OCR,
+            text="чepнoвик",
+            confidence=0.3,
+            detail="low confidence",
+            agent_id=None,
+            changed_at=AT,
+        ),
+    ),
+    answer_to=views.AnswerTargetView(channel=Channel.EMAIL, recipient=REPLY.recipient),
     replies=(REPLY,),
     events=(views.EventView(sequence=1, at=AT, kind="appeal.registered", actor="citizen", details={"a": 1}),),
 )
@@ -108,7 +122,7 @@ SENT: tuple[BaseModel, ...] = (
     protocol.SnapshotMessage(snapshot=SNAPSHOT),
     protocol.Opened(request_id="1", detail=DETAIL),
     protocol.Ack(request_id="1"),
-    protocol.Ack(request_id="1", agent=AGENT, appeal=APPEAL, reply=REPLY),
+    protocol.Ack(request_id="1", agent=AGENT, appeal=APPEAL, reply=REPLY, other=APPEAL),
     protocol.Pong(request_id="1"),
     error_message("gone", request_id=None),
     protocol.OfferMessage(id=QUEUE_ID, **OFFER_FIELDS),
@@ -123,6 +137,17 @@ TAKEN: tuple[dict[str, Any], ...] = (
     {"type": "accept", "request_id": "1", "offer_id": str(ID)},
     {"type": "decline", "request_id": "1", "offer_id": str(ID), "reason": "не моё"},
     {"type": "open", "request_id": "1", "appeal_id": str(ID)},
+    {"type": "transcribe", "request_id": "1", "appeal_id": str(ID), "version": 3, "envelope_id": str(ID), "text": "а"},
+    {"type": "split", "request_id": "1", "appeal_id": str(ID), "version": 3, "envelope_id": str(ID)},
+    {
+        "type": "move_message",
+        "request_id": "1",
+        "appeal_id": str(ID),
+        "version": 3,
+        "envelope_id": str(ID),
+        "to_number": "1234567897",
+    },
+    {"type": "send_again", "request_id": "1", "appeal_id": str(ID), "reply_id": str(ID)},
     {"type": "reply", "request_id": "1", "appeal_id": str(ID), "version": 3, "text": "Да"},
     {
         "type": "reply",

@@ -1,12 +1,13 @@
 """Settings: frozen pydantic sections, read once by the composition root and handed out."""
 
+from collections.abc import Mapping
 from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -137,6 +138,29 @@ class ImapMailbox(_Section):
         return self.name or self.username
 
 
+class RelayServer(_Section):
+    """A server that takes our mail and passes it on."""
+
+    host: str = Field(min_length=1)
+    port: Port = 25
+    tls: Literal["none", "starttls", "tls"] = "none"  # the certificate is checked, and must be for `host`
+    ca_file: AbsolutePath | None = None  # certificates (PEM) to trust instead of the system's
+    username: str = ""
+    password: SecretStr = SecretStr("")
+
+
+class DkimKey(_Section):
+    """A key that signs what we send (RFC 6376); its public half is at SELECTOR._domainkey.DOMAIN in the DNS."""
+
+    selector: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$")
+    domain: str = ""  # d=; empty: the sender's
+    key_file: AbsolutePath  # PEM: RSA of at least 1024 bits, or Ed25519 (RFC 8463)
+
+
+def _as_list(value: object) -> object:
+    return (value,) if isinstance(value, Mapping) else value
+
+
 class EmailSettings(_Section):
     """Mail in over SMTP and LMTP, out over a relay."""
 
@@ -172,6 +196,13 @@ class EmailSettings(_Section):
     relay_tls: Literal["none", "starttls", "tls"] = "none"
     relay_username: str = ""
     relay_password: SecretStr = SecretStr("")
+    relay_ca_file: AbsolutePath | None = None  # certificates (PEM) to trust instead of the system's
+    relay_fallbacks: tuple[RelayServer, ...] = ()  # tried in this order when those before cannot be used
+    dsn: tuple[Literal["failure", "delay", "success"], ...] = ("failure", "delay")  # reports asked for (RFC 3461)
+    read_receipts: bool = False  # ask for one with every answer (RFC 8098); many citizens mind
+    return_path: str = ""  # SMTP sender of what we send: bounces go there; empty: the sender. One of the mailboxes
+    verp: bool = False  # a plus-part of its own for each mail's return path, for bounces that say nothing
+    dkim: Annotated[tuple[DkimKey, ...], BeforeValidator(_as_list)] = ()  # each signs: RSA and Ed25519 side by side
     imap: Annotated[tuple[ImapMailbox, ...], AfterValidator(_check_names)] = ()
 
 
@@ -197,6 +228,10 @@ class TelegramSettings(_Section):
     api_url: str = "https://api.telegram.org"
     max_file_bytes: int = Field(default=20 * MIB, ge=0)  # the Bot API's own limit for downloads
     poll_timeout_s: float = Field(default=10.0, ge=0)
+    album_linger_s: float = Field(default=1.0, gt=0, le=30)  # after its last part an album is registered
+    consent: dict[Literal["ru", "en"], str] = Field(default_factory=dict)  # what citizens agree to; empty: not asked
+    topic_buttons: bool = True  # under the acknowledgement: the citizen may choose the topic
+    rating_buttons: bool = True  # under an answer: 1 to 5
 
 
 class KioskDevice(_Section):
@@ -224,21 +259,50 @@ class KioskSettings(_Section):
     silent_after_s: float = Field(default=900.0, gt=0)  # a kiosk that has reported and is silent for so long is named
 
 
+class TelnyxFaxSettings(_Section):
+    """The gateway Telnyx, Programmable Fax v2. It is in use once `public_key` is set."""
+
+    api_url: str = "https://api.telnyx.com"
+    api_key: SecretStr = SecretStr("")
+    connection_id: str = ""  # of the fax application
+    public_key: str = ""  # of the account, Base64: checks the calls to our hook
+    number: str = ""  # ours there, E.164; empty: fax.number
+    tolerance_s: float = Field(default=300.0, gt=0)  # an older call is refused: it may be a repeated recording
+    media_hosts: tuple[str, ...] = ("*.telnyx.com", "*.telnyxstorage.com", "*.amazonaws.com")  # faxes are fetched there
+
+
 class FaxSettings(_Section):
-    """Fax: one HTTP gateway and a watched spool folder."""
+    """Fax: two HTTP gateways (Sinch here, Telnyx in its own section) and a watched folder."""
 
     enabled: bool = False
-    gateway: Literal["sinch"] = "sinch"
+    gateway: Literal["sinch", "telnyx"] = "sinch"  # the one that sends; both receive, if both are set up
     api_url: str = "https://fax.api.sinch.com"
     project_id: str = ""
     key_id: str = ""
     key_secret: SecretStr = SecretStr("")
     webhook_username: str = ""  # the gateway signs in to our hook with these (HTTP Basic)
     webhook_password: SecretStr = SecretStr("")
+    telnyx: TelnyxFaxSettings = TelnyxFaxSettings()
     number: str = ""  # ours, E.164
+    default_region: str = "RU"  # how to read a machine's own number without a country code
     spool_dir: Path | None = None  # TIFF and PDF files put here are taken in; None: not watched
+    spool_layout: Literal["plain", "hylafax"] = "plain"  # hylafax: `spool_dir` is HylaFAX's recvq
+    hylafax_log: Path | None = None  # HylaFAX's etc/xferfaxlog: who called; None: what the TIFF itself says
+    fetch_for_hours: float = Field(default=24.0, gt=0)  # a fax's pages are tried for so long while they cannot be had
     max_body_bytes: int = Field(default=50 * MIB, ge=KIB)
     max_pages: int = Field(default=200, ge=1)
+
+
+class RecognitionSettings(_Section):
+    """Text recognition on faxes and scans, with Tesseract where it is installed."""
+
+    enabled: bool = True
+    command: str = "tesseract"
+    languages: tuple[str, ...] = ("rus", "eng")  # Tesseract's names, the most likely first
+    min_confidence: float = Field(default=0.75, ge=0, le=1)  # below it an agent types the text in
+    max_pages: int = Field(default=30, ge=1)  # of one message
+    page_timeout_s: float = Field(default=120.0, gt=0)
+    processes: int = Field(default=0, ge=0)  # pages at a time; 0: one for each processor
 
 
 class ConsentText(_Section):
@@ -353,9 +417,10 @@ class DeadlineSettings(_Section):
 class DeliverySettings(_Section):
     """Sending of replies: retry with back-off."""
 
-    max_attempts: int = Field(default=12, ge=1)
+    give_up_after_s: float = Field(default=5 * 86400.0, gt=0)  # of trying; RFC 5321 §4.5.4.1: at least 4–5 days
     first_retry_s: float = Field(default=5.0, gt=0)
-    max_retry_s: float = Field(default=6 * 3600.0, gt=0)
+    max_retry_s: float = Field(default=3600.0, gt=0)
+    templates: Path | None = None  # what we write to citizens; None: the texts that come with Okno
     acknowledge: bool = True  # write the citizen the number at once
     max_acknowledgements_per_hour: int = Field(default=10, ge=1)  # to one citizen: two machines must not go on for ever
 
@@ -382,6 +447,7 @@ class Settings(_Section):
     telegram: TelegramSettings = TelegramSettings()
     kiosk: KioskSettings = KioskSettings()
     fax: FaxSettings = FaxSettings()
+    recognition: RecognitionSettings = RecognitionSettings()
     web: WebSettings = WebSettings()
     paper: PaperSettings = PaperSettings()
     attachments: AttachmentSettings = AttachmentSettings()

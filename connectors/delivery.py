@@ -20,6 +20,7 @@ from queues.port import WorkItem
 
 CONCURRENT_SENDS = 16  # a slow gateway must not hold up the others' replies
 SEND_TIMEOUT_S = 120.0
+MAX_DOUBLINGS = 40  # of the first pause: beyond any limit that makes sense
 JITTER = 0.2  # of the delay: many replies that failed together do not come back together
 
 logger = structlog.get_logger(__name__)
@@ -82,11 +83,12 @@ class DeliveryWorker:
         return DeliveryOutcome(reply=reply, state=receipt.state, external_id=receipt.external_id, error="")
 
     def _again(self, reply: Reply, reason: str, *, retry_after_s: float | None) -> DeliveryOutcome:
-        """Put the reply back with back-off, or give up when it has been tried often enough."""
+        """Put the reply back with back-off, or give up when it has been tried for long enough."""
         attempts = reply.attempts + 1
-        if attempts >= self._settings.max_attempts:
+        if tried_for_s(attempts, self._settings) >= self._settings.give_up_after_s:
+            logger.warning("delivery.given_up", reply_id=str(reply.id), connector=reply.connector, attempts=attempts)
             return DeliveryOutcome(reply=reply, state=DeliveryState.FAILED, error=f"{reason}; tried {attempts} times")
-        delay_s = min(self._settings.first_retry_s * 2 ** (attempts - 1), self._settings.max_retry_s)
+        delay_s = retry_delay_s(attempts, self._settings)
         delay_s = max(delay_s * random.uniform(1 - JITTER, 1 + JITTER), retry_after_s or 0.0)  # noqa: S311 - no secret
         logger.info("delivery.retry", reply_id=str(reply.id), connector=reply.connector, delay_s=round(delay_s, 1))
         next_attempt_at = self._now() + timedelta(seconds=delay_s)
@@ -107,3 +109,18 @@ class DeliveryWorker:
             attachments=reply.attachments,
             read_blob=self._registry.read_blob,
         )
+
+
+def retry_delay_s(attempts: int, settings: DeliverySettings) -> float:
+    """Return the pause after the `attempts`-th failed attempt, 1 or more: doubled each time up to its limit."""
+    exponent = min(attempts - 1, MAX_DOUBLINGS)
+    return float(min(settings.first_retry_s * 2**exponent, settings.max_retry_s))
+
+
+def tried_for_s(attempts: int, settings: DeliverySettings) -> float:
+    """Return the time over which `attempts` attempts have spread.
+
+    It counts pauses, not the clock: while no delivery worker ran, a reply was not tried, and must not expire (RFC 5321
+    §4.5.4.1 means time of trying). A reply that an agent sends again starts over.
+    """
+    return sum(retry_delay_s(attempt, settings) for attempt in range(1, attempts))

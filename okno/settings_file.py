@@ -19,6 +19,7 @@ PATHS = (
     (None, "data_dir"),
     ("classifier", "model"),
     ("classifier", "taxonomy"),
+    ("delivery", "templates"),
     ("fax", "spool_dir"),
     ("kiosk", "forms"),
     ("routing", "rules"),

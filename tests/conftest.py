@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from tests import servers
+from tests.dovecot import DovecotServer, running_dovecot
 from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
 
 
@@ -87,6 +88,26 @@ def own_postgres_server() -> Iterator[PostgresServer]:
         _missing(error)
 
 
+@pytest.fixture(scope="session")
+def dovecot_server() -> Iterator[DovecotServer]:
+    """One Dovecot for the run: `.port .tls_port .add_user()`. Tests share it, each with users of its own."""
+    try:
+        with running_dovecot() as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture
+def own_dovecot_server() -> Iterator[DovecotServer]:
+    """Run a Dovecot of this test's own, to `kill()` and `restart()` at will."""
+    try:
+        with running_dovecot() as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
 @pytest.fixture
 def free_port() -> int:
     """Return a TCP port on loopback that nobody listens on now."""
@@ -98,5 +119,14 @@ def chromium_path() -> Path:
     """Return a Chromium for playwright: `launch(executable_path=str(…), args=["--no-sandbox", "--disable-gpu"])`."""
     try:
         return servers.find_chromium()
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def swaks_path() -> Path:
+    """Return swaks, the SMTP test client."""
+    try:
+        return servers.find_swaks()
     except ServerNotFoundError as error:
         _missing(error)

@@ -1,4 +1,4 @@
-"""Provide what tests need beyond pip: Chromium, Redis, PostgreSQL. Run by `make setup-dev`; quick when all is there.
+"""Provide what tests need beyond pip: Chromium, Redis, PostgreSQL, swaks. Run by `make setup-dev`; quick when all is there.
 
 It prints one line a thing and never fails the set-up: what is missing is skipped by the tests on a developer's
 machine and fails them in CI.
@@ -13,7 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from servers import ServerNotFoundError, find_chromium, find_postgres_bin, find_redis_server
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script; the modules import each other
+
+from tests.dovecot import find_dovecot
+from tests.servers import ServerNotFoundError, find_chromium, find_postgres_bin, find_redis_server, find_swaks
 
 APT_TIMEOUT_S = 900
 
@@ -67,6 +70,8 @@ def main() -> None:
     print("Servers for the tests:")
     _provide("Redis", find_redis_server, [lambda: _apt_install("redis-server")])
     _provide("PostgreSQL", find_postgres_bin, [lambda: _apt_install("postgresql")])
+    _provide("swaks", find_swaks, [lambda: _apt_install("libnet-ssleay-perl") and _apt_install("swaks")])
+    _provide("Dovecot", find_dovecot, [lambda: _apt_install("dovecot-imapd")])
     _provide("Chromium", find_chromium, [lambda: _apt_install("chromium"), _install_playwright_chromium])
 
 

@@ -82,6 +82,15 @@ def find_chromium() -> Path:
     raise ServerNotFoundError("no Chromium: install chromium, or `python -m playwright install chromium`")
 
 
+def find_swaks() -> Path:
+    """Return swaks, the SMTP test client, with the Perl module it needs for TLS."""
+    program, perl = shutil.which("swaks"), shutil.which("perl")
+    command = [perl or "", "-MNet::SSLeay", "-e", "1"]
+    if program and perl and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+        return Path(program)
+    raise ServerNotFoundError("no swaks with TLS: install swaks and libnet-ssleay-perl")
+
+
 def _wheel_files(package: str, pattern: str) -> list[Path]:
     """Return files of an installed package, without importing it."""
     spec = importlib.util.find_spec(package)

@@ -1,136 +1,145 @@
 """What the writer typed: quoted answers, their headings and signatures set aside, in Russian, English and others.
 
-Our own, since the libraries for it have no Russian signatures, or patterns that take seconds on a hostile text.
+Our own, since the libraries for it have no Russian signatures, drop the questions of inline answers, or have patterns
+that take seconds on a hostile text (see `docs/why.md`).
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-MAX_HEADER_LINES = 3  # "On … wrote:" is folded over so many lines at most
-MAX_SIGNATURE_LINES = 8  # lines after "С уважением," that may still be a signature
+from connectors.email.quote_headings import begins_original, heading_length, is_forward_mark, is_rule
+from connectors.email.signatures import without_signature
+
+MAX_QUESTION_LINES = 10  # of a quote that stays because it is answered: its end, next to the answer
+MAX_LINES = 20_000  # beyond, a text is shown as it is
+WRAPPED_FROM_CHARS = 60  # a quoted line as long as that may have lost its end to the next line
+
 _BLANK_LINES = re.compile(r"\n[ \t\u00a0]*\n(?:[ \t\u00a0]*\n)+")
-
-_SEPARATOR = re.compile(
-    r"\s*-{2,}\s*(?:original message|исходное сообщение|ursprüngliche nachricht|message d'origine|"
-    r"oprindelig (?:meddelelse|besked)|mensaje original|messaggio originale)\s*-{2,}\s*",
-    re.IGNORECASE,
-)
-_OUTLOOK_FROM = re.compile(r"\s*[*_]*(?:from|от|von|de|da|van|fra)\s?[*_]*:[*_]*\s?\S", re.IGNORECASE)
-_OUTLOOK_NEXT = re.compile(
-    r"\s*[*_]*(?:sent|date|to|subject|cc|отправлено|дата|кому|тема|копия|gesendet|datum|an|betreff|envoyé|à|objet|"
-    r"verzonden|aan|onderwerp|inviato|a|oggetto|enviado|para|asunto|dato|til|emne)"
-    r"\s?[*_]*:",
-    re.IGNORECASE,
-)
-_WROTE = re.compile(
-    r"(?:\bwrote|писала?(?:\(а\))?|написала?(?:\(а\))?|пишет|schrieb\b.*|a écrit|escribió|ha scritto|schreef|skrev\b.*|"
-    r"kirjoitti|escreveu|napisał(?:\(a\))?)\s*:\s*$",
-    re.IGNORECASE,
-)
-_WROTE_START = re.compile(
-    r"\s*(?:on|am|le|el|il|op|den|em|dnia|w dniu|в|\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{1,2}\s+\w+\.?\s+\d{4}|"
-    r"(?:пн|вт|ср|чт|пт|сб|вс)\.?,?|понедельник|вторник|среда|четверг|пятница|суббота|воскресенье|.{0,80}<\S+@\S+>)"
-    r"(?:\b|\s|,)",
-    re.IGNORECASE,
-)
-# Gmail, Yandex and Mail.ru in Russian: "ср, 30 апр. 2025 г. в 15:19, Иван <ivan@example.org>:"
-_MOMENT = re.compile(r"\b(?:19|20)\d\d\b|\b\d{1,2}[:.]\d\d\b")
-_ADDRESSED = re.compile(r"<[^<>\s]+@[^<>\s]+>\s*:\s*$")
-_FORWARDED = re.compile(
-    r"\s*-*\s*(?:(?:begin )?forwarded message|пересылаемое сообщение|пересланное сообщение|"
-    r"начало переадресованного|weitergeleitete nachricht|message transféré)\b.*",
-    re.IGNORECASE,
-)
-_SIGN_OFF = re.compile(
-    r"\s*(?:с уважением|с наилучшими пожеланиями|всего доброго|всего наилучшего|best regards|kind regards|"
-    r"best wishes|regards|sincerely|yours (?:sincerely|faithfully|truly))\b[\s,.!]*(?:\S+(?:\s+\S+){0,3})?\s*",
-    re.IGNORECASE,
-)
-_SENT_FROM = re.compile(
-    r"\s*(?:sent from (?:my )?\w|get outlook for|отправлено (?:с |из )|послано с |"
-    r"(?:--\s*)?(?:отправлено|sent) (?:из|from) (?:мобильной|mobile) ).{0,80}",
-    re.IGNORECASE,
-)
+_FORWARD_SUBJECT = re.compile(r"\s*(?:(?:re|отв|ha)\s*:\s*)*(?:fwd?|wg|tr|пересл(?:ано)?|rv|i)\s*:", re.IGNORECASE)
 # If none of these is in the lower-case text, there is nothing to set aside: substring search is 50 times as fast as
 # one pattern of all of them, and most first letters are done with it.
 # fmt: off
 _TRIGGERS = (
-    ">", "--", ":\n", "from:", "from*", "from :", "von:", "van:", "fra:", "da:", "de:", "de :", "\nот:", "\nот :",
-    "*от:", "от*", "regards", "wishes", "sincerely", "faithfully", "yours", "sent from", "outlook for", "уважением",
-    "пожеланиями", "доброго", "наилучшего", "отправлено", "послано",
+    ">", "--", "__", "—", "==", ":\n", ": \n", "wrote", "from:", "from*", "from :", "von:", "van:", "fra:", "da:", "de:", "de :",
+    "от:", "от :", "от*", "message du", "regards", "wishes", "the best", "best,", "cheers", "sincerely", "faithfully", "yours", "thanks,",
+    "sent ", "outlook for", "уважением", "с ув.", "пожеланиями", "благодарностью", "почтением", "искренне", "доброго", "наилучшего",
+    "хорошего", "отправлено", "послано", "написано с", "gesendet", "envoyé", "inviato", "enviado", "grüße", "cordialement",
+    "повагою", "надіслано", "віруси", "вирусов", "\n-",
 )
 # fmt: on
 
 
-def clean_text(text: str) -> str:
+@dataclass(slots=True)
+class _Segment:
+    """Lines of one kind, one after another."""
+
+    is_quote: bool
+    lines: list[str] = field(default_factory=list)
+    has_heading: bool = False  # "On … wrote:" stood over it
+
+    @property
+    def is_blank(self) -> bool:
+        return not any(line.strip() for line in self.lines)
+
+
+def is_forward(subject: str) -> bool:
+    """Tell by its subject whether a mail is forwarded: what it holds is then what the sender wants to show."""
+    return _FORWARD_SUBJECT.match(subject) is not None
+
+
+def clean_text(text: str, *, subject: str = "", is_reply: bool = False) -> str:
     """Return what the writer typed: without quoted answers, their headings and the signature.
 
-    Linear in the text's length. Text that would be left empty (a bare forward) is returned whole.
+    Questions that are answered below each of them stay (`> …`), a forwarded mail stays whole. `is_reply`: the mail says
+    that it answers another. Linear in the text's length. Text that would be left empty is returned whole.
     """
     lower = text.lower()
     if not any(trigger in lower for trigger in _TRIGGERS):
         return text.strip()
-    kept = _without_signature(_without_quotes(text.split("\n")))
-    return _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip() or text.strip()
+    lines = text.split("\n")
+    if len(lines) > MAX_LINES or is_forward(subject):
+        return text.strip()
+    segments, forwarded = _segments(lines)
+    kept = _kept(segments, is_reply=is_reply)
+    return _BLANK_LINES.sub("\n\n", "\n".join([*kept, *forwarded])).strip() or text.strip()
 
 
-def _without_quotes(lines: list[str]) -> list[str]:
-    """Drop quoted lines and their headings; text between quotes stays, text under an unquoted original does not."""
-    kept: list[str] = []
+def _segments(lines: list[str]) -> tuple[list[_Segment], Sequence[str]]:
+    """Divide the text into typed and quoted parts, up to an unquoted original; also return what is forwarded."""
+    segments = [_Segment(is_quote=False)]
     index = 0
+    has_heading = has_text = False
     while index < len(lines):
         line = lines[index]
-        if line.lstrip().startswith(">"):
+        if line.lstrip().startswith(">") or _is_wrapped_quote(lines, index):
+            if not segments[-1].is_quote:
+                segments.append(_Segment(is_quote=True, has_heading=has_heading))
+            segments[-1].lines.append(line)
+            has_heading = False
             index += 1
             continue
-        if _FORWARDED.match(line):  # what is forwarded is what the writer wants to show
-            return [*kept, *lines[index:]]
-        begins_original = _SEPARATOR.fullmatch(line) or _is_outlook_heading(lines, index)
-        if begins_original and any(earlier.strip() for earlier in kept):
+        if line.strip() and is_forward_mark(line):
+            return segments, ["", *lines[index:]]
+        if has_text and begins_original(lines, index):
             break
-        length = _heading_length(lines, index)
+        length = heading_length(lines, index)
         if length:
-            following = next((later for later in lines[index + length :] if later.strip()), "")
-            if not following.lstrip().startswith(">"):
+            if not _is_followed_by_quote(lines, index + length):
                 break
+            has_heading = True
             index += length
             continue
-        kept.append(line)
+        if segments[-1].is_quote:
+            segments.append(_Segment(is_quote=False))
+        segments[-1].lines.append(line)
+        has_text = has_text or bool(line.strip())
         index += 1
+    return segments, []
+
+
+def _is_followed_by_quote(lines: list[str], index: int) -> bool:
+    following = next((line for line in lines[index : index + 5] if line.strip()), "")
+    return following.lstrip().startswith(">")
+
+
+def _is_wrapped_quote(lines: list[str], index: int) -> bool:
+    """Tell whether a line is the end of the quoted one above it, which a mailer wrapped without a mark."""
+    line = lines[index]
+    if index == 0 or index + 1 >= len(lines) or not line[:1].islower():
+        return False
+    above, below = lines[index - 1], lines[index + 1]
+    return above.startswith(">") and len(above) >= WRAPPED_FROM_CHARS and below.startswith(">")
+
+
+def _kept(segments: list[_Segment], *, is_reply: bool) -> list[str]:
+    """Return the typed parts without the signature, and the quotes that are questions to them."""
+    for place, segment in enumerate(segments):
+        if not segment.is_quote:
+            is_first = not any(not earlier.is_quote and not earlier.is_blank for earlier in segments[:place])
+            segment.lines = without_signature(
+                _without_end_rule(segment.lines), is_reply=is_reply, may_be_empty=not is_first
+            )
+    answered = [
+        segment
+        for segment, following in zip(segments, segments[1:], strict=False)
+        if segment.is_quote and not following.is_blank
+    ]
+    is_inline = len(answered) > 1 or any(
+        not segment.has_heading and len(segment.lines) <= MAX_QUESTION_LINES for segment in answered
+    )
+    kept: list[str] = []
+    for segment in segments:
+        if not segment.is_quote:
+            kept += segment.lines
+        elif is_inline and any(segment is question for question in answered):
+            kept += ["", *segment.lines[-MAX_QUESTION_LINES:], ""]
     return kept
 
 
-def _is_outlook_heading(lines: list[str], index: int) -> bool:
-    """Tell whether "From: …" begins here with two other fields below it: one alone may be part of a formal letter."""
-    if not _OUTLOOK_FROM.match(lines[index]):
-        return False
-    return sum(1 for line in lines[index + 1 : index + 5] if _OUTLOOK_NEXT.match(line)) > 1
-
-
-def _heading_length(lines: list[str], index: int) -> int:
-    """Return over how many lines an "On … wrote:" goes that begins here; 0 if none does."""
-    has_start = _WROTE_START.match(lines[index]) is not None
-    if not has_start and _MOMENT.search(lines[index]) is None:
-        return 0
-    heading = ""
-    for length in range(1, MAX_HEADER_LINES + 1):
-        part = lines[index + length - 1] if index + length <= len(lines) else ""
-        if not part.strip():
-            return 0
-        heading = f"{heading} {part}"[:1000]
-        if (has_start and _WROTE.search(heading)) or (_ADDRESSED.search(heading) and _MOMENT.search(heading)):
-            return length
-    return 0
-
-
-def _without_signature(lines: list[str]) -> list[str]:
-    """Cut at the signature mark (RFC 3676 §4.3), or at a sign-off with few short lines after it."""
-    for index, line in enumerate(lines):
-        if line.rstrip("\r") in {"-- ", "--"} and any(earlier.strip() for earlier in lines[:index]):
-            return _without_signature(lines[:index])
-    filled = [index for index, line in enumerate(lines) if line.strip()]
-    for index in filled[-MAX_SIGNATURE_LINES:]:
-        if index == filled[0]:
-            continue
-        if _SIGN_OFF.fullmatch(lines[index]) or _SENT_FROM.fullmatch(lines[index]):
-            return lines[:index]
-    return lines
+def _without_end_rule(lines: list[str]) -> list[str]:
+    """Drop a rule that was drawn over the quote below."""
+    end = len(lines)
+    while end and (not lines[end - 1].strip() or is_rule(lines[end - 1])):
+        end -= 1
+    return lines[:end] if any(is_rule(line) for line in lines[end:]) and end else lines

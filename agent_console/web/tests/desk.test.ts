@@ -46,7 +46,7 @@ function welcome(snapshot: Partial<Snapshot> = {}): void {
 
 /** Answer the newest `open` with this appeal and these replies. */
 async function open(summary: AppealSummary, replies: ReplyView[] = []): Promise<void> {
-  const detail = { appeal: summary, citizen: null, envelopes: [], replies, events: [] } as AppealDetail
+  const detail = { appeal: summary, citizen: null, envelopes: [], transcripts: [], replies, events: [], answer_to: null } as AppealDetail
   server().say({ type: 'opened', request_id: server().commands('open').at(-1)?.request_id, detail })
   await vi.advanceTimersByTimeAsync(0)
 }
@@ -165,4 +165,31 @@ test('drafts outlive the page, and whoever logs in next does not see them', asyn
   await vi.advanceTimersByTimeAsync(0)
   setActivePinia(createPinia())
   expect(useDrafts().hasDraft('a')).toBe(false)
+})
+
+test('a transcribed appeal that is passed on leaves the desk', async () => {
+  welcome({ appeals: [appeal()] })
+  desk.select('a')
+  await open(appeal())
+  const typing = desk.transcribe(appeal(), 'e', 'Нет света', true)
+  const sent = server().commands('transcribe')[0]
+  expect(sent).toMatchObject({ appeal_id: 'a', version: 3, envelope_id: 'e', text: 'Нет света', pass_on: true })
+  server().say({ type: 'ack', request_id: sent?.request_id, appeal: { ...appeal(4, 'registered'), agent_id: null }, agent: null, other: null, reply: null })
+  await typing
+  expect(desk.appeals).toEqual([])
+  expect(desk.selectedId).toBeNull()
+  expect(desk.notice).toMatchObject({ kind: 'success', key: 'notice.passed_on' })
+})
+
+test('a message split off is told by the number of the new appeal', async () => {
+  welcome({ appeals: [appeal()] })
+  desk.select('a')
+  await open(appeal())
+  const splitting = desk.split(appeal(), 'e')
+  const sent = server().commands('split')[0]
+  expect(sent).toMatchObject({ appeal_id: 'a', version: 3, envelope_id: 'e' })
+  server().say({ type: 'ack', request_id: sent?.request_id, appeal: appeal(4), other: { ...appeal(1, 'registered'), id: 'b', number: '2' }, agent: null, reply: null })
+  await splitting
+  expect(desk.notice).toMatchObject({ key: 'notice.split', number: '2' })
+  expect(desk.appeals.map((one) => one.version)).toEqual([4])
 })

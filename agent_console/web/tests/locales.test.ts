@@ -3,6 +3,8 @@ import consoleEn from '../src/console/locales/en'
 import consoleRu from '../src/console/locales/ru'
 import statusEn from '../src/status/locales/en'
 import statusRu from '../src/status/locales/ru'
+import writeEn from '../src/write/locales/en'
+import writeRu from '../src/write/locales/ru'
 
 type Words = { [key: string]: string | Words }
 
@@ -17,6 +19,7 @@ function* leaves(words: Words, path = ''): Generator<[string, string]> {
 test.each([
   ['console', consoleRu as Words, consoleEn as Words],
   ['status', statusRu as Words, statusEn as Words],
+  ['write', writeRu as Words, writeEn as Words],
 ])('the %s page says everything in both languages, with the same values filled in', (_, ru, en) => {
   const english = new Map(leaves(en))
   for (const [key, russian] of leaves(ru)) {

@@ -10,6 +10,7 @@ import { useSession } from './session'
 type CommandAck = Extract<Answer, { type: 'ack' }>
 
 const UNSENT = new Set(['queued', 'sending'])
+const LEFT = new Set(['closed', 'waiting', 'registered']) // states in which an appeal is on nobody's desk
 const DELIVERY_POLL = 3_000 // ms; how far an answer has got is news only to those who look at it
 
 /** What the person is told: our own words by their key, or the server's. */
@@ -226,15 +227,37 @@ export const useDesk = defineStore('desk', () => {
     done(await command({ type: 'release', appeal_id: appeal.id, version: appeal.version, note }), appeal, 'notice.released')
   }
 
+  /** Write down what a message says that came as pictures; passed on, it leaves the desk. */
+  async function transcribe(appeal: AppealSummary, envelopeId: string, text: string, passOn: boolean): Promise<void> {
+    const answer = await command({ type: 'transcribe', appeal_id: appeal.id, version: appeal.version, envelope_id: envelopeId, text, pass_on: passOn })
+    done(answer, appeal, passOn ? 'notice.passed_on' : 'notice.transcribed')
+  }
+
+  async function split(appeal: AppealSummary, envelopeId: string): Promise<void> {
+    const answer = await command({ type: 'split', appeal_id: appeal.id, version: appeal.version, envelope_id: envelopeId })
+    done(answer, appeal, 'notice.split', answer.other?.number)
+  }
+
+  async function moveMessage(appeal: AppealSummary, envelopeId: string, toNumber: string): Promise<void> {
+    const answer = await command({ type: 'move_message', appeal_id: appeal.id, version: appeal.version, envelope_id: envelopeId, to_number: toNumber })
+    done(answer, appeal, 'notice.moved', answer.other?.number)
+  }
+
+  async function sendAgain(appeal: AppealSummary, replyId: string): Promise<void> {
+    await command({ type: 'send_again', appeal_id: appeal.id, reply_id: replyId })
+    tell({ kind: 'success', key: 'notice.sent', number: appeal.number })
+    void refresh(appeal.id)
+  }
+
   /** After a command on an appeal: stay to see how an answer gets on, but after a closing or a release go on. */
-  function done(answer: CommandAck, appeal: AppealSummary, key: string): void {
+  function done(answer: CommandAck, appeal: AppealSummary, key: string, number = appeal.number): void {
     const list = sorted.value
     const at = list.findIndex((one) => one.id === appeal.id)
     const next = list[at + 1] ?? list[at - 1] ?? null
     if (answer.appeal) takeSummary(answer.appeal)
-    tell({ kind: 'success', key, number: appeal.number })
+    tell({ kind: 'success', key, number })
     if (selectedId.value !== appeal.id) return
-    if (answer.appeal?.state === 'closed' || answer.appeal?.state === 'waiting') select(next?.id ?? null)
+    if (LEFT.has(answer.appeal?.state ?? '')) select(next?.id ?? null)
     else void refresh(appeal.id)
   }
 
@@ -250,6 +273,6 @@ export const useDesk = defineStore('desk', () => {
 
   return {
     agent, offers, appeals, sorted, selectedId, detail, connection, retryAt, online, notice, announced,
-    start, stop, retryNow: () => link.retryNow(), select, move, setStatus, accept, decline, reply, closeAppeal, release, tell, dropOffer,
+    start, stop, retryNow: () => link.retryNow(), select, move, setStatus, accept, decline, reply, closeAppeal, release, transcribe, split, moveMessage, sendAgain, tell, dropOffer,
   }
 })

@@ -1,10 +1,13 @@
 /** The icons of channels and delivery states. */
 import {
+  mdiAccountOutline,
   mdiAlertCircleOutline,
   mdiCheck,
   mdiCheckAll,
   mdiClockOutline,
+  mdiEmailOpenOutline,
   mdiEmailOutline,
+  mdiEyeCheckOutline,
   mdiFax,
   mdiMessageTextOutline,
   mdiProgressUpload,
@@ -21,6 +24,8 @@ export const CHANNEL_ICONS: Record<Channel, string> = {
   kiosk: mdiTabletDashboard,
   fax: mdiFax,
   web: mdiWeb,
+  paper: mdiEmailOpenOutline,
+  in_person: mdiAccountOutline,
 }
 
 export const DELIVERY_ICONS: Record<DeliveryState, string> = {
@@ -28,5 +33,6 @@ export const DELIVERY_ICONS: Record<DeliveryState, string> = {
   sending: mdiProgressUpload,
   sent: mdiCheck,
   delivered: mdiCheckAll,
+  read: mdiEyeCheckOutline,
   failed: mdiAlertCircleOutline,
 }

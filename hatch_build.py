@@ -31,7 +31,7 @@ TYPES = Path("src", "protocol.ts")
 NOT_SOURCES = frozenset({"dist", "node_modules"})  # what a build makes
 STAMP = ".sources"  # in dist/: the digest of the sources it was built from
 LOCK_STAMP = ".okno-lock"  # in node_modules/: the digest of the lock file it was installed from
-PAGES = ("index.html", "status.html")
+PAGES = ("index.html", "status.html", "write.html")
 LOCK_TOKENS_REFUSED = ('"resolved":', "registry.")  # a registry's address, which differs from place to place
 OUTPUT_LINES = 40  # of a failed command, shown to the person who has to mend it
 

@@ -1,4 +1,4 @@
-"""The built front end: the console at `/`, the citizen's page at `/status`, their assets."""
+"""The built front end: the console at `/`, the citizen's pages at `/status` and `/write`, their assets."""
 
 import html
 import re
@@ -58,6 +58,7 @@ class Pages:
         return [
             web.get("/", self.console),
             web.get("/status", self.status),
+            web.get("/write", self.write),
             web.get("/assets/{name}", self.asset),
             web.get(r"/{name:[A-Za-z0-9][A-Za-z0-9_-]*\.(?:svg|ico|png|webmanifest|txt)}", self.file),
         ]
@@ -71,6 +72,11 @@ class Pages:
         """Serve the citizen's page."""
         del request
         return self._page("status.html")
+
+    async def write(self, request: web.Request) -> web.StreamResponse:
+        """Serve the form of a new appeal."""
+        del request
+        return self._page("write.html")
 
     async def asset(self, request: web.Request) -> web.StreamResponse:
         """Serve a script, style, font or picture of the build; its name changes with its content."""

@@ -19,8 +19,9 @@ export default defineConfig({
     assetsInlineLimit: 0, // a data: URL would need a hole in the Content-Security-Policy
     modulePreload: { polyfill: false }, // an inline script otherwise
     reportCompressedSize: true,
-    rollupOptions: { input: { console: page('index.html'), status: page('status.html') } },
+    rollupOptions: { input: { console: page('index.html'), status: page('status.html'), write: page('write.html') } },
   },
+  worker: { format: 'es' },
   server: {
     proxy: { '/api': server, '/ws': { target: server, ws: true } },
   },

@@ -1,0 +1,125 @@
+"""Signatures at the end of what somebody wrote: marks, sign-offs, and what telephones add."""
+
+import re
+from collections.abc import Sequence
+
+MAX_SIGNATURE_LINES = 8  # filled lines after "С уважением," that may still be a signature
+MAX_MARKED_LINES = 15  # filled lines after a mark that is no standard one
+
+_SENT_BY = re.compile(
+    r"\s*(?:-{2,}\s*)?(?:"
+    r"sent (?:from|via|with|using) (?:my |a |an |the )?[^\s,.;!?][^,;!?]{0,60}|"
+    r"get outlook for .{1,60}|"
+    r"(?:отправлено|послано|написано)(?: мной)? (?:с|со|из|через|с помощью) "
+    r"(?:моего |моей |мобильн\w+ |нов\w+ |бесплатн\w+ )?"
+    r"(?:[a-z]|почт|приложени|устройств|телефон|смартфон|планшет|айфон|яндекс|майл|рамблер|версии|клиента)"
+    r"[^,;!?]{0,80}|"
+    r"gesendet (?:von|mit|über) .{1,60}|von meinem .{1,40} gesendet|"
+    r"envoyé (?:de(?:puis)? |à partir d['’e]|avec |via ).{1,60}|"
+    r"inviato d[ai]l? .{1,60}|enviado (?:desde|do|da|de|a partir) .{1,60}|"
+    r"verzonden (?:vanaf|met|via) .{1,60}|sendt fra .{1,60}|skickat från .{1,60}|lähetetty .{1,60}|wysłane? z .{1,60}|"
+    r"virus-free\..{0,60}|без вирусов\..{0,60}|"
+    r"надіслано з .{1,60}"
+    r")\s*",
+    re.IGNORECASE,
+)
+MAX_SENT_BY_WORDS = 9
+_SIGN_OFF = re.compile(
+    r"\s*(?:(?:искренне )?с (?:(?:глубоким|большим|искренним) )?(?:уважением|ув\.)"
+    r"(?: и (?:благодарностью|надеждой)[^,\n]{0,40})?|"
+    r"с (?:наилучшими|добрыми|лучшими) пожеланиями|с (?:благодарностью|почтением)|искренне ваш[аи]?|"
+    r"всего (?:доброго|наилучшего|хорошего)|з повагою|"
+    r"(?:best|kind|kindest|warm|many) (?:regards|wishes)|regards|best wishes|all the best|best|cheers|sincerely|"
+    r"yours (?:sincerely|faithfully|truly)|(?:many )?thanks(?= *,)|thank you(?= *,)|"
+    r"mit freundlichen grüßen|viele grüße|freundliche grüße|cordialement|bien à vous|cordiali saluti|"
+    r"saludos|atentamente|atenciosamente|med vennlig hilsen|med venlig hilsen|ystävällisin terveisin)"
+    r"(?![\w-])[\s,.!\U0001f300-\U0001faff❤️]*(?:\S+(?:\s+\S+){0,4})?\s*",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"(?:_{2,}|[—–―]+|-{3,}|={3,}|\*{3,})\s*")
+_POSTSCRIPT = re.compile(r"\s*(?:p\.?\s?p?\.?\s?s\b\.?|з\.?\s?ы\b\.?|постскриптум)", re.IGNORECASE)
+_SIGNED_NAME = re.compile(r"-[A-ZА-ЯЁ][\w.'’]*(?: [A-ZА-ЯЁ][\w.'’]*){0,2}\s*")
+_WORDS_OF_A_SIGN_OFF = 8
+
+
+def without_signature(lines: Sequence[str], *, is_reply: bool = False, may_be_empty: bool = False) -> list[str]:
+    """Return `lines` without the signature at their end.
+
+    `is_reply`: what stands under "Sent from my iPhone" is then the quoted mail, else it is the writer's own.
+    A signature that would leave nothing is the text itself, unless `may_be_empty`.
+    """
+    kept = list(lines)
+    for _ in range(4):  # a mark under a sign-off under "Sent from …": each is below the one before
+        shorter = _without_sent_by(_cut_at_mark(kept, may_be_empty=may_be_empty), is_reply=is_reply)
+        shorter = _without_name(_cut_at_sign_off(shorter, may_be_empty=may_be_empty))
+        if not may_be_empty and not any(line.strip() for line in shorter):
+            return kept
+        if len(shorter) == len(kept):
+            return shorter
+        kept = shorter
+    return kept
+
+
+def _filled(lines: Sequence[str]) -> list[int]:
+    return [index for index, line in enumerate(lines) if line.strip()]
+
+
+def _cut_at_mark(lines: list[str], *, may_be_empty: bool) -> list[str]:
+    """Cut at "-- " (RFC 3676 §4.3), or at a mark that some use instead with few lines after it."""
+    filled = _filled(lines)
+    for place, index in enumerate(filled):
+        if place == 0 and not may_be_empty:
+            continue
+        line = lines[index].rstrip("\r")
+        left = len(filled) - place - 1
+        if line == "-- " or (line.strip() == "--" and left <= MAX_MARKED_LINES):
+            return lines[:index]
+        if 0 < left <= MAX_SIGNATURE_LINES and _MARK.fullmatch(line) and _is_signature(lines[index + 1 :], line):
+            return lines[:index]
+    return lines
+
+
+def _is_signature(lines: list[str], mark: str) -> bool:
+    """Tell whether what stands below a drawn mark reads as a signature: short lines, and no sentence among them."""
+    texts = [line.strip() for line in lines if line.strip()]
+    is_short = all(len(text) <= 75 and not text.endswith((".", "?", "!", ":")) for text in texts)  # noqa: PLR2004
+    is_usual = mark.strip()[0] in "_—–―"
+    return is_short and is_usual and not any(_MARK.fullmatch(text) for text in texts)
+
+
+def is_sent_by(line: str) -> bool:
+    """Tell whether a line is what a telephone or a mailer adds: "Sent from my iPhone"."""
+    if len(line) > 200:  # noqa: PLR2004 - with the address of an app's page
+        return False
+    bare = re.sub(r"\s*[<(\[]?https?://[^\s>)\]]*[>)\]]?", "", line).strip()
+    return _SENT_BY.fullmatch(bare) is not None and len(bare.split()) <= MAX_SENT_BY_WORDS and not bare.endswith(".")
+
+
+def _without_sent_by(lines: list[str], *, is_reply: bool) -> list[str]:
+    filled = _filled(lines)
+    for place, index in enumerate(filled):
+        if place and is_sent_by(lines[index]):
+            is_last = place == len(filled) - 1
+            return lines[:index] if is_last or is_reply else [*lines[:index], *lines[index + 1 :]]
+    return lines
+
+
+def _cut_at_sign_off(lines: list[str], *, may_be_empty: bool) -> list[str]:
+    """Cut at a sign-off with few lines after it; a postscript stays."""
+    filled = _filled(lines)
+    for index in filled[-MAX_SIGNATURE_LINES:]:
+        if index == filled[0] and not may_be_empty:
+            continue
+        line = lines[index]
+        if len(line) <= 120 and len(line.split()) <= _WORDS_OF_A_SIGN_OFF and _SIGN_OFF.fullmatch(line):  # noqa: PLR2004
+            postscript = next((later for later in filled if later > index and _POSTSCRIPT.match(lines[later])), None)
+            return lines[:index] if postscript is None else [*lines[:index], *lines[postscript:]]
+    return lines
+
+
+def _without_name(lines: list[str]) -> list[str]:
+    """Drop "-Name" as the last line; the first line of all is never dropped."""
+    filled = _filled(lines)
+    is_name = len(filled) > 1 and _SIGNED_NAME.fullmatch(lines[filled[-1]]) is not None
+    before = lines[filled[-2]].lstrip() if len(filled) > 1 else ""
+    return lines[: filled[-1]] if is_name and not before.startswith("-") else lines

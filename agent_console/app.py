@@ -11,6 +11,7 @@ from agent_console.citizen_api import CitizenApi
 from agent_console.deps import ConsoleDeps
 from agent_console.endpoint import JSON, Endpoint, Handler
 from agent_console.file_api import FileApi
+from agent_console.letter_api import LetterApi
 from agent_console.openapi import openapi_document
 from agent_console.page_api import PageApi
 from agent_console.pages import Pages
@@ -39,6 +40,7 @@ class Console:
             *AppealApi(deps, sessions=sessions).endpoints(),
             *FileApi(deps, sessions=sessions, shelf=shelf).endpoints(),
             *PageApi(deps, sessions=sessions).endpoints(),
+            *LetterApi(deps, sessions=sessions).endpoints(),
             *CitizenApi(deps).endpoints(),
             self._openapi_endpoint(),
         )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+from agent_console.letters import LetterDesk
 from appeals.answer_route import AnswerRoutes
 from appeals.lifecycle import Lifecycle
 from appeals.outbox import Outbox
@@ -81,3 +82,4 @@ class ConsoleDeps:
     routes: AnswerRoutes = field(default_factory=AnswerRoutes)  # by which connector answers go
     estimate: Callable[[str, str], Estimate | None] = _no_estimate  # (connector, text) -> what sending would take
     pages: PageRenderer | None = None
+    letters: LetterDesk | None = None  # None: no letters are registered here

@@ -59,6 +59,27 @@ MESSAGES: Mapping[str, LocalizedText] = {
     "upload_unknown": LocalizedText(
         ru="Файл больше не хранится. Приложите его снова.", en="The file is no longer kept. Attach it again."
     ),
+    "letter_incomplete": LocalizedText(
+        ru="Заполнено не всё, что нужно для регистрации.", en="Something that registration needs is missing."
+    ),
+    "letter_empty": LocalizedText(ru="Введите текст или приложите скан.", en="Type the text in or attach a scan."),
+    "letter_date": LocalizedText(
+        ru="Проверьте дату получения: она не может быть в будущем или слишком давней.",
+        en="Check the date of receipt: it can be neither in the future nor too long ago.",
+    ),
+    "letter_contact": LocalizedText(
+        ru="Проверьте телефон и электронную почту заявителя.", en="Check the citizen's telephone and email address."
+    ),
+    "letter_too_long": LocalizedText(ru="Одно из полей слишком длинное.", en="One of the fields is too long."),
+    "letter_too_many_scans": LocalizedText(ru="Слишком много файлов.", en="Too many files."),
+    "letter_too_many_pages": LocalizedText(ru="В сканах слишком много страниц.", en="The scans have too many pages."),
+    "letter_scan_too_large": LocalizedText(ru="Сканы слишком велики.", en="The scans are too large."),
+    "letter_scan_type": LocalizedText(
+        ru="Сканы принимаются в форматах PDF, TIFF, JPEG и PNG.", en="Scans are taken as PDF, TIFF, JPEG and PNG."
+    ),
+    "letter_scan_unreadable": LocalizedText(
+        ru="Скан не открывается. Отсканируйте письмо ещё раз.", en="A scan cannot be opened. Scan the letter again."
+    ),
     "rejected": LocalizedText(ru="Выполнить это невозможно.", en="That cannot be done."),
     "unavailable": LocalizedText(
         ru="Сервис временно недоступен. Попробуйте через несколько секунд.",

@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from pydantic_core import core_schema
 
 from agent_console import views
+from agent_console.letter_api import LetterDeskView, LetterRequest, LetterView
 from agent_console.protocol import ClientMessage, ServerMessage
 
 SENT_BY_CLIENTS: tuple[type[BaseModel], ...] = (
@@ -19,6 +20,7 @@ SENT_BY_CLIENTS: tuple[type[BaseModel], ...] = (
     views.LogInRequest,
     views.EstimateRequest,
     views.CitizenStatusRequest,
+    LetterRequest,
 )
 SENT_BY_US: tuple[type[BaseModel], ...] = (
     ServerMessage,
@@ -32,6 +34,8 @@ SENT_BY_US: tuple[type[BaseModel], ...] = (
     views.PagesView,
     views.EstimateView,
     views.CitizenStatusView,
+    LetterView,
+    LetterDeskView,
 )
 
 

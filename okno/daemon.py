@@ -13,6 +13,7 @@ import structlog
 
 from agent_console.app import install
 from agent_console.deps import ConsoleDeps
+from agent_console.letters import LetterDesk
 from appeals.errors import ConfigurationError
 from config.settings import ALL_ROLES, RoleName, Settings
 from connectors.base import Connector, DeliveryEstimate
@@ -29,6 +30,7 @@ from okno.classification import ClassifierWorker
 from okno.data_folder import only_process, prepare_data_folder
 from okno.http_server import bind, client_address, make_app, public_url, serving
 from okno.operations import Check, Operations
+from okno.recognition import make_recognition
 from okno.routing import LeaderWorker, make_leader
 from okno.sweeper import Sweeper
 from queues.port import DELIVER, WorkItem
@@ -159,6 +161,7 @@ class Daemon:
         ]
         if "classify" in self._roles:
             workers.append(ClassifierWorker(parts, consumer=self._consumer, progress=self._progress))
+            workers.append(make_recognition(parts, consumer=self._consumer))
         if "route" in self._roles:
             workers.append(make_leader(parts, holder=self._consumer))
         return workers
@@ -201,6 +204,8 @@ class Daemon:
             rethreading=parts.rethreading,
             routes=answer_routes(self._settings),
             estimate=estimate,
+            pages=parts.pages,
+            letters=_letter_desk(connectors) if self._settings.paper.enabled else None,
             queues=parts.queues,
             settings=self._settings.console,
             office=self._settings.office,
@@ -214,6 +219,12 @@ class Daemon:
     @staticmethod
     def _worker_checks(workers: Sequence[Worker]) -> list[Check]:
         return [worker.check() for worker in workers if isinstance(worker, (ClassifierWorker, LeaderWorker))]
+
+
+def _letter_desk(connectors: Sequence[Connector]) -> LetterDesk | None:
+    from connectors.paper.connector import PaperConnector  # noqa: PLC0415 - fpdf2 takes half a second to import
+
+    return next((connector.desk for connector in connectors if isinstance(connector, PaperConnector)), None)
 
 
 async def run_until_signal(daemon: Daemon) -> None:

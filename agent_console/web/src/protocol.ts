@@ -18,6 +18,10 @@ export type ClientMessage =
   | SendAgain
   | Ping
 /**
+ * How the citizen wants the answer.
+ */
+export type AnswerBy = 'post' | 'email' | 'phone' | 'page'
+/**
  * Any message to a console.
  */
 export type ServerMessage =
@@ -73,6 +77,7 @@ export interface ConsoleProtocol {
   LogInRequest: LogInRequest
   EstimateRequest: EstimateRequest
   CitizenStatusRequest: CitizenStatusRequest
+  LetterRequest: LetterRequest
   ServerMessage: ServerMessage
   Problem: Problem
   SessionView: SessionView
@@ -84,6 +89,8 @@ export interface ConsoleProtocol {
   PagesView: PagesView
   EstimateView: EstimateView
   CitizenStatusView: CitizenStatusView
+  LetterView: LetterView
+  LetterDeskView: LetterDeskView
 }
 /**
  * First message of a connection. `after_id`: the last queue id this console has seen, null on a fresh page.
@@ -232,6 +239,23 @@ export interface EstimateRequest {
 export interface CitizenStatusRequest {
   number: string
   code: string
+}
+/**
+ * Part `letter` of `POST /api/v1/letters`: what the agent typed in.
+ */
+export interface LetterRequest {
+  id: string
+  channel: 'paper' | 'in_person'
+  received_on: string
+  name: string
+  answer_by: AnswerBy
+  incoming_number?: string
+  address?: string
+  email?: string
+  phone?: string
+  subject?: string
+  text?: string
+  language?: 'ru' | 'en'
 }
 /**
  * Answer to `hello`.
@@ -708,4 +732,24 @@ export interface CitizenAnswer {
   text: string
   attachment_names: string[]
   state: DeliveryState
+}
+/**
+ * A letter that is registered.
+ */
+export interface LetterView {
+  number: string
+  duplicate: boolean
+  joined: boolean
+  received_at: string
+  deadline_at: string
+}
+/**
+ * What a letter may have.
+ */
+export interface LetterDeskView {
+  today: string
+  oldest: string
+  max_scans: number
+  max_scan_bytes: number
+  max_total_bytes: number
 }

@@ -4,30 +4,34 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from email import encoders
-from email.header import Header
 from email.mime.base import MIMEBase
 from email.mime.multipart import MIMEMultipart
-from email.mime.text import MIMEText
+from email.mime.nonmultipart import MIMENonMultipart
 from email.policy import compat32
-from email.utils import format_datetime, formataddr, parseaddr
+from email.utils import format_datetime, parseaddr
 
 from appeals.envelope import Attachment, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError
 from appeals.reply import ReplyKind
+from config.settings import EmailSettings
 from connectors.base import OutboundMessage
-from connectors.email.charsets import clean_block, clean_line
+from connectors.email.charsets import clean_line
 from connectors.email.headers import normalise_address
+from connectors.email.outbound_text import encoded_text, header_address, text_part, wire_address
+from connectors.email.own_mail import MARKER_HEADER, return_token
 
 MAX_REFERENCES = 30  # RFC 5322 sets no limit; mail clients thread by the first and the newest
-ENCODED_WORD_CHARS = 64  # RFC 2047 §2 allows 75; the first one shares its line with "Subject: "
+MAX_REFERENCES_CHARS = 4000  # relays refuse headers of 8 KiB and more
 MAX_SUBJECT_CHARS = 250  # what mail clients show; longer ones are cut, the text is not
 
-# RFC 3834 §5: an acknowledgement answers a mail, a notice is sent of our own accord, an answer is a person's.
+# RFC 3834 §5: an acknowledgement answers a mail, a notice is sent of our own accord, an answer is a person's. None of
+# them is bulk or a list's: no Precedence and no List-* fields, which would only make providers sort them away.
 _AUTO_SUBMITTED = {ReplyKind.ACKNOWLEDGEMENT: "auto-replied", ReplyKind.NOTICE: "auto-generated"}
-_BAD_IN_ID = re.compile(r"[\s<>\x00-\x1f\x7f]")
+_BAD_IN_ID = re.compile(r"[\s<>\x00-\x1f\x7f]|[^\x00-\x7f]")
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,3}")
 _WHOLE_TYPES = ("message/", "multipart/")  # may not be base64 (RFC 2046 §5.2.1), so they go as plain bytes
 _POLICY = compat32.clone(linesep="\r\n", max_line_length=76)
+_POLICY_8BIT = _POLICY.clone(cte_type="8bit")  # RFC 6532: header fields in UTF-8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +41,26 @@ class OutboundMail:
     mail_from: str
     rcpt_to: str
     content: bytes
-    needs_smtputf8: bool  # the recipient's local part is not ASCII (RFC 6531)
+    needs_smtputf8: bool  # a local part is not ASCII (RFC 6531)
+    message_id: str = ""  # without angle brackets: the envelope id of delivery reports (RFC 3461)
 
 
 class Composer:
-    """Composes mails from one sender: an address, or a name with one, as in `Office <office@example.org>`."""
+    """Composes mails from one sender: an address, or a name with one, as in `Office <office@example.org>`.
 
-    def __init__(self, sender: str, *, mailboxes: tuple[str, ...]) -> None:
+    The return path of everything is an address of ours, not the null sender: RFC 3834 §3.3 allows both, we want to know
+    when a citizen's number does not arrive, and our own intake answers no automatic mail, so that it makes no loop.
+    """
+
+    def __init__(
+        self,
+        sender: str,
+        *,
+        mailboxes: tuple[str, ...],
+        return_path: str = "",
+        verp: bool = False,
+        read_receipts: bool = False,
+    ) -> None:
         name, address = parseaddr(sender)
         normal = normalise_address(address)
         if normal is None:
@@ -53,6 +70,23 @@ class Composer:
         # Answers must come back to a mailbox that we take mail for.
         own = [mailbox.lower() for mailbox in mailboxes]
         self._answers_to = normal if normal.lower() in own or not mailboxes else mailboxes[0]
+        self._return_path = return_path or normal
+        self._verp = verp
+        self._read_receipts = read_receipts
+        if (return_path or verp) and self._return_path.lower() not in own:
+            key = "email.return_path" if return_path else "email.verp: the return path"
+            raise ConfigurationError(f"{key} {self._return_path!r} is none of email.mailboxes: bounces would be lost")
+
+    @classmethod
+    def of(cls, settings: EmailSettings) -> "Composer":
+        """Return a composer as the settings say. Raises ConfigurationError."""
+        return cls(
+            settings.sender,
+            mailboxes=settings.mailboxes,
+            return_path=settings.return_path,
+            verp=settings.verp,
+            read_receipts=settings.read_receipts,
+        )
 
     def compose(
         self, message: OutboundMessage, files: tuple[tuple[Attachment, bytes], ...], *, now: datetime
@@ -62,7 +96,7 @@ class Composer:
         Headers are the same for every attempt but Date: the Message-ID tells a second copy.
         """
         rcpt_to = _recipient(message)
-        mail: MIMEText | MIMEMultipart = MIMEText(_wire_text(message.text), "plain", "utf-8", policy=_POLICY)
+        mail: MIMENonMultipart | MIMEMultipart = text_part(message.text, _POLICY)
         if files:
             body, mail = mail, MIMEMultipart("mixed", policy=_POLICY)
             mail.attach(body)
@@ -70,69 +104,75 @@ class Composer:
                 mail.attach(_file_part(attachment, content))
         for name, value in self._headers(message, rcpt_to=rcpt_to, now=now):
             mail[name] = value
+        needs_smtputf8 = not (rcpt_to.isascii() and wire_address(self.address).isascii())
         return OutboundMail(
-            mail_from=self.address,
+            mail_from=self._mail_from(message),
             rcpt_to=rcpt_to,
-            content=mail.as_bytes(policy=_POLICY),
-            needs_smtputf8=not (rcpt_to.isascii() and self.address.isascii()),
+            content=mail.as_bytes(policy=_POLICY_8BIT if needs_smtputf8 else _POLICY),
+            needs_smtputf8=needs_smtputf8,
+            message_id=message.message_id,
         )
 
+    def _mail_from(self, message: OutboundMessage) -> str:
+        """Return the return path; with VERP its plus-part names the mail, so that any bounce does."""
+        address = wire_address(self._return_path)
+        token = return_token(message.message_id) if self._verp else ""
+        local, _, domain = address.rpartition("@")
+        return f"{local}+{token}@{domain}" if token else address
+
     def _headers(self, message: OutboundMessage, *, rcpt_to: str, now: datetime) -> list[tuple[str, str]]:
-        subject = clean_line(message.subject)[:MAX_SUBJECT_CHARS]
+        sender = wire_address(self.address)
+        message_id = _message_id(message.message_id)
         headers: list[tuple[str, str]] = [
-            ("From", formataddr((self._name, self.address), "utf-8") if self._name else self.address),
-            ("To", rcpt_to),
-            ("Subject", _encoded(subject)),
+            ("From", header_address(sender, self._name)),
+            ("To", header_address(rcpt_to)),
+            ("Subject", encoded_text(clean_line(message.subject)[:MAX_SUBJECT_CHARS])),
             ("Date", format_datetime(now)),
-            ("Message-ID", f"<{_message_id(message.message_id)}>"),
+            ("Message-ID", f"<{message_id}>"),
+            (MARKER_HEADER, f"<{message_id}>"),
         ]
         if message.reply_token:
             headers.append(("Reply-To", self.reply_address(message.reply_token)))
-        references = [item for item in message.in_reply_to if item and not _BAD_IN_ID.search(item)]
-        if references:
-            if len(references) > MAX_REFERENCES:
-                references = [references[0], *references[1 - MAX_REFERENCES :]]
+        if references := _references(message.in_reply_to):
             headers.append(("In-Reply-To", f"<{references[-1]}>"))
             headers.append(("References", " ".join(f"<{item}>" for item in references)))
         submitted = _AUTO_SUBMITTED.get(message.kind)
         if submitted:
             headers += [("Auto-Submitted", submitted), ("X-Auto-Response-Suppress", "All")]
+        elif self._read_receipts:
+            headers.append(("Disposition-Notification-To", wire_address(self._answers_to)))
         if _LANGUAGE_TAG.fullmatch(message.language) and message.language != "und":
             headers.append(("Content-Language", message.language))
         return headers
 
     def reply_address(self, token: str) -> str:
         """Return the plus-address (RFC 5233) that carries the signed token back to us."""
-        local, _, domain = self._answers_to.rpartition("@")
+        local, _, domain = wire_address(self._answers_to).rpartition("@")
         return f"{local}+{re.sub(r'[^A-Za-z0-9._=-]', '', token)}@{domain}"
 
 
-def _encoded(text: str) -> str:
-    """Return text as header words (RFC 2047), on one line; the generator folds between them."""
-    if text.isascii() and "=?" not in text:
-        return text
-    return Header(text, "utf-8").encode(maxlinelen=ENCODED_WORD_CHARS).replace("\n ", " ").strip()
+def _references(ids: tuple[str, ...]) -> list[str]:
+    """Return the ids to refer to, oldest first: the thread's first and the newest, as many as a header may hold."""
+    usable = [item for item in ids if item and not _BAD_IN_ID.search(item)]
+    if not usable:
+        return []
+    first, rest = usable[0], usable[1:][1 - MAX_REFERENCES :]
+    while rest and len(first) + sum(len(item) + 3 for item in rest) > MAX_REFERENCES_CHARS:
+        rest.pop(0)
+    return [first, *rest]
 
 
 def _recipient(message: OutboundMessage) -> str:
     address = normalise_address(message.recipient.value)
     if message.recipient.kind is not ContactPointKind.EMAIL or address is None or '"' in address:
-        raise PermanentError("the recipient is not a mail address")
-    local, _, domain = address.rpartition("@")
-    try:
-        return f"{local}@{domain.encode('idna').decode('ascii')}"  # RFC 5890: understood by every relay
-    except UnicodeError as error:
-        raise PermanentError("the recipient's domain is not a domain name") from error
+        raise PermanentError("address_malformed: the recipient is not a mail address")
+    return wire_address(address)
 
 
 def _message_id(message_id: str) -> str:
     if not message_id or _BAD_IN_ID.search(message_id):
         raise PermanentError("the reply's message id is not usable in a mail")
     return message_id
-
-
-def _wire_text(text: str) -> str:
-    return clean_block(text).rstrip("\n").replace("\n", "\r\n") + "\r\n"
 
 
 def _file_part(attachment: Attachment, content: bytes) -> MIMEBase:

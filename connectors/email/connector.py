@@ -1,6 +1,7 @@
 """The email connector: SMTP and LMTP in, a relay out."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -11,6 +12,7 @@ from config.settings import EmailSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.email import smtp_replies
 from connectors.email.composer import Composer
+from connectors.email.dkim_signing import DkimSigner
 from connectors.email.envelope_builder import SmtpEnvelope
 from connectors.email.imap import ImapMailboxes
 from connectors.email.mailboxes import Mailboxes
@@ -30,9 +32,10 @@ class EmailConnector(Connector):
 
     def __init__(self, settings: EmailSettings, ports: ConnectorPorts) -> None:
         self._ports = ports
-        self._composer = Composer(settings.sender, mailboxes=settings.mailboxes)
+        self._composer = Composer.of(settings)
+        self._signer = DkimSigner(settings.dkim, sender_domain=self._composer.address.rpartition("@")[2])
         mailboxes = Mailboxes(settings.mailboxes, sender=self._composer.address, postmaster=settings.postmaster)
-        self._receiver = MailReceiver(ports, connector=self.name, mailboxes=mailboxes)
+        self._receiver = MailReceiver(ports, connector=self.name, mailboxes=mailboxes, hostname=settings.hostname)
         self._relay = Relay(settings)
         self._certificate = TlsCertificate.of(settings)
         self._listeners = build_listeners(
@@ -64,7 +67,7 @@ class EmailConnector(Connector):
         """Hand one reply to the relay; the receipt's external id is the Message-ID, which bounces quote."""
         files = tuple([(item, await message.read_blob(item.sha256)) for item in message.attachments])
         mail = self._composer.compose(message, files, now=self._ports.now())
-        reply = await self._relay.deliver(mail)
+        reply = await self._relay.deliver(replace(mail, content=await self._signer.sign(mail.content)))
         logger.info(
             "connector.message_sent", connector=self.name, reply_id=str(message.reply_id), kind=message.kind.value
         )

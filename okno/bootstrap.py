@@ -29,6 +29,7 @@ from appeals.transcripts import Transcripts
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from connectors.base import Connector, ConnectorFactory, ConnectorPorts
+from connectors.pages.renderer import PageRenderer
 from okno.http_server import client_address
 from okno.metrics import MeteredIntake, Metrics
 from okno.secret_key import load_secret_key
@@ -56,6 +57,7 @@ class Parts:
     outbox: Outbox
     transcripts: Transcripts
     rethreading: Rethreading
+    pages: PageRenderer
     metrics: Metrics
 
 
@@ -126,6 +128,7 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
     secret_key = load_secret_key(settings)
     queues = open_queues(settings.queues)
     metrics = Metrics()
+    pages = PageRenderer()
     async with opened_registry(settings) as registry:
         await queues.start()
         try:
@@ -154,10 +157,17 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                     outbox=Outbox(registry, notifier=notifier),
                     transcripts=Transcripts(registry, notifier=notifier),
                     rethreading=Rethreading(registry, notifier=notifier, policy=policy),
+                    pages=pages,
                     metrics=metrics,
                 )
         finally:
+            await pages.close()
             await queues.stop()
+
+
+def connectors_key(secret_key: bytes) -> bytes:
+    """Return the key that connectors derive theirs from: the same in all processes and in commands."""
+    return hmac.digest(secret_key, b"okno connectors\x00", "sha256")
 
 
 def build_connectors(parts: Parts) -> list[Connector]:
@@ -172,7 +182,7 @@ def build_connectors(parts: Parts) -> list[Connector]:
         office=parts.settings.office,
         taxonomy=load_taxonomy(parts.settings.classifier.taxonomy),
         client_address=client_address(parts.settings.http),
-        signing_key=hmac.digest(parts.secret_key, b"okno connectors\x00", "sha256"),
+        signing_key=connectors_key(parts.secret_key),
     )
     connectors = []
     for name, section in _enabled_sections(parts.settings).items():

@@ -15,6 +15,7 @@ from appeals.agent import Agent, Role
 from appeals.appeal import Appeal
 from appeals.envelope import Channel
 from appeals.errors import ConfigurationError
+from appeals.transcript import TRANSCRIPTION
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from connectors.base import ConnectorHealth
@@ -102,7 +103,7 @@ def _is_free(port: int) -> bool:
 def demo_agents() -> list[Agent]:
     """Return the people of the demo office: one for all, two for a part each, one who supervises."""
     skills = load_taxonomy().skills
-    everything = dict.fromkeys(skills, 4)
+    everything = dict.fromkeys((*skills, TRANSCRIPTION), 4)
     return [
         Agent(id="anna", name="Анна Иванова", capacity_units=12, skills=everything, languages=frozenset({"ru", "en"})),
         Agent(id="boris", name="Борис Петров", capacity_units=8, skills={"housing": 5, "payments": 3, "triage": 2}),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appeals.errors import OknoError
 from config.settings import MIB, Settings
+from connectors.recognition.worker import describe_tesseract
 from okno.bootstrap import CONNECTOR_GROUP, check_rooms, make_registry, missing_file
 from okno.settings_check import check_settings
 from queues.factory import open_queues
@@ -47,6 +48,7 @@ async def diagnose(settings: Settings, *, history: bool) -> list[Finding]:
     findings.append(await _attempt("queues", lambda: _look_at_queues(settings), "is Redis running? see queues.url"))
     findings += await _look_at_registry(settings, history=history)
     findings.append(_look_at_connectors(settings))
+    findings.append(await _look_at_recognition(settings))
     return findings
 
 
@@ -154,4 +156,14 @@ def _look_at_connectors(settings: Settings) -> Finding:
         detail=f"enabled: {', '.join(enabled) or 'none'}"
         + (f"; not installed: {', '.join(missing)}" if missing else ""),
         advice="enable at least one channel" if not enabled else "install the package that brings it",
+    )
+
+
+async def _look_at_recognition(settings: Settings) -> Finding:
+    works, detail = await describe_tesseract(settings.recognition)
+    return Finding(
+        name="recognition",
+        ok=works or not settings.fax.enabled,  # without faxes few pages come: agents type them in
+        detail=detail,
+        advice="install Tesseract with its language data (Debian: tesseract-ocr tesseract-ocr-rus)",
     )

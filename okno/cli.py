@@ -22,6 +22,7 @@ MODULES = {  # command or group -> module of okno.commands that brings it, in th
     "appeals": "appeals",
     "explain": "explain",
     "quarantine": "quarantine",
+    "kiosk": "kiosk",
     "rules": "rules",
     "classifier": "classifier",
     "bench": "bench",

@@ -89,11 +89,7 @@ class KioskPage:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the page's routes; reads the files, which are small, into memory."""
-        self._files = {
-            path.name: _File.of(path.read_bytes(), MEDIA_TYPES[path.suffix])
-            for path in sorted(FOLDER.iterdir())
-            if path.suffix in MEDIA_TYPES
-        }
+        self._files = _read_page()
         return [
             web.get("/kiosk", self._redirect),
             web.get("/kiosk/", self._show),
@@ -135,6 +131,17 @@ class KioskPage:
         logger.info("connector.kiosk_enrolled", kiosk=enrolled.kiosk.id, key=enrolled.key.id)
         answer = {"kiosk_id": enrolled.kiosk.id, "name": enrolled.kiosk.name, "secret": enrolled.key.text}
         return web.json_response(answer, headers={"Cache-Control": "no-store"})
+
+
+def _read_page() -> dict[str, _File]:
+    """Return the page's files by name; scripts that ask for it are told the version and the names of all files."""
+    contents = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in MEDIA_TYPES}
+    version = hashlib.sha256(b"".join(contents.values())).hexdigest()[:12]
+    names = ", ".join(f'"{name}"' for name in contents if name not in {"index.html", "sw.js"})
+    for name in ("sw.js", "version.js"):
+        contents[name] = contents[name].replace(b"__VERSION__", version.encode())
+    contents["sw.js"] = contents["sw.js"].replace(b'"__FILES__"', names.encode())
+    return {name: _File.of(content, MEDIA_TYPES[Path(name).suffix]) for name, content in contents.items()}
 
 
 def publish_forms(forms: KioskForms, settings: KioskSettings, *, office: str) -> dict[str, object]:

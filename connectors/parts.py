@@ -10,6 +10,11 @@ _UTF16 = "utf-16-le"
 _BYTES_PER_UNIT = 2
 
 
+def units_of(text: str) -> int:
+    """Return how many UTF-16 code units a text has: what Telegram and SMS providers count."""
+    return len(text.encode(_UTF16, "surrogatepass")) // _BYTES_PER_UNIT
+
+
 def split_text(text: str, *, limit: int) -> list[str]:
     """Split `text` into parts of at most `limit` UTF-16 code units, at line ends or spaces where there are any.
 

@@ -1,19 +1,33 @@
 """The Bot API through python-telegram-bot, with its errors translated and the raw bytes kept."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 import httpx
-from telegram import Bot, InputFile, LinkPreviewOptions, Message
-from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, TelegramError
+from telegram import (
+    Bot,
+    BotCommand,
+    InlineKeyboardMarkup,
+    InputFile,
+    LinkPreviewOptions,
+    Message,
+    ReplyParameters,
+    WebhookInfo,
+)
+from telegram.error import BadRequest, ChatMigrated, Conflict, Forbidden, InvalidToken, NetworkError, TelegramError
 from telegram.request import HTTPXRequest
 
 from appeals.errors import ConfigurationError, OknoError, PermanentError, TransientError
 from connectors.loopback import is_loopback_http
+from connectors.telegram.pacing import Pacer
+from connectors.telegram.updates import UPDATE_KINDS
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0  # on top of the long poll's own time
@@ -21,7 +35,6 @@ POOL_TIMEOUT_S = 30.0
 MAX_CONNECTIONS = 32
 MAX_REASON_CHARS = 200  # of what the server says, for the operator
 MIN_POLL_S = 1  # the Bot API counts whole seconds; 0 would ask without a pause
-UPDATE_KINDS = ("message", "edited_message")  # what we ask to be sent
 
 Result = TypeVar("Result")
 
@@ -32,6 +45,36 @@ class FloodControlError(TelegramError):
     def __init__(self, retry_after_s: float) -> None:
         super().__init__(f"flood control: wait {retry_after_s:g} s")
         self.retry_after_s = retry_after_s
+
+
+class PollConflictError(TransientError):
+    """409: somebody else takes the bot's updates."""
+
+
+class ChatMovedError(PermanentError):
+    """The group has become a supergroup with another id."""
+
+    def __init__(self, chat_id: int) -> None:
+        super().__init__(f"the group has moved to chat {chat_id}")
+        self.chat_id = chat_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """How one message is put into a chat."""
+
+    answers: int | None = None  # id of the citizen's message it is shown under
+    keyboard: InlineKeyboardMarkup | None = None
+    business_connection_id: str = ""  # in whose name, if the citizen wrote to a connected account
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments for the library."""
+        quoted = ReplyParameters(self.answers, allow_sending_without_reply=True) if self.answers else None
+        return {
+            "reply_parameters": quoted,
+            "reply_markup": self.keyboard,
+            "business_connection_id": self.business_connection_id or None,
+        }
 
 
 class _Request(HTTPXRequest):
@@ -102,6 +145,7 @@ class BotClient:
             request=self._request,
             get_updates_request=self._updates,
         )
+        self._pacer = Pacer()
         self._resources = AsyncExitStack()
 
     async def open(self) -> None:
@@ -131,6 +175,18 @@ class BotClient:
         """Ask for updates to be posted to `url` with `secret` in the header. Raises PermanentError if refused."""
         await _call(self.bot.set_webhook(url, secret_token=secret, allowed_updates=UPDATE_KINDS))
 
+    async def webhook_info(self) -> WebhookInfo:
+        """Return what Telegram says of the webhook: its URL, what waits, the last failure."""
+        return await _call(self.bot.get_webhook_info())
+
+    async def describe_commands(self, commands: Mapping[str, Mapping[str, str]], *, default: str) -> None:
+        """Show the bot's commands beside the input field: by language, and in the `default` one for all others."""
+        for language, names in commands.items():
+            entries = [BotCommand(name, text) for name, text in names.items()]
+            await _call(self.bot.set_my_commands(entries, language_code=language))
+            if language == default:
+                await _call(self.bot.set_my_commands(entries))
+
     async def next_updates(self, offset: int | None, *, timeout_s: float) -> bytes:
         """Return the raw answer of getUpdates after a wait of up to `timeout_s`, at least a second. One call at a time.
 
@@ -157,14 +213,55 @@ class BotClient:
             raise PermanentError(f"larger than {max_bytes} bytes")
         return content
 
-    async def send_text(self, chat_id: int, text: str) -> Message:
-        """Send plain text, at most 4,096 UTF-16 units."""
+    async def send_text(self, chat_id: int, text: str, placement: Placement = Placement()) -> Message:
+        """Send plain text, at most 4,096 UTF-16 units. Raises TransientError, PermanentError or ChatMovedError."""
         no_preview = LinkPreviewOptions(is_disabled=True)  # fetching a link we send is nobody's business
-        return await _call(self.bot.send_message(chat_id, text, link_preview_options=no_preview))
+        await self._wait_for_place(chat_id)
+        call = self.bot.send_message(chat_id, text, link_preview_options=no_preview, **placement.options())
+        return await self._sent(call)
 
-    async def send_document(self, chat_id: int, content: bytes, *, name: str) -> Message:
-        """Send one file under its name."""
-        return await _call(self.bot.send_document(chat_id, InputFile(content, filename=name)))
+    async def send_document(
+        self,
+        chat_id: int,
+        content: bytes,
+        *,
+        name: str,
+        caption: str = "",
+        placement: Placement = Placement(),
+    ) -> Message:
+        """Send one file under its name, with a caption of at most 1,024 UTF-16 units."""
+        await self._wait_for_place(chat_id)
+        file = InputFile(content, filename=name)
+        return await self._sent(self.bot.send_document(chat_id, file, caption=caption or None, **placement.options()))
+
+    async def answer_press(self, query_id: str, text: str = "") -> None:
+        """End the waiting of a pressed button, with a short text shown over the chat."""
+        await _call(self.bot.answer_callback_query(query_id, text or None))
+
+    async def change_keyboard(self, chat_id: int, message_id: int, keyboard: InlineKeyboardMarkup) -> None:
+        """Show other buttons under a message of ours. One that has them already is no error."""
+        try:
+            await self.bot.edit_message_reply_markup(chat_id=chat_id, message_id=message_id, reply_markup=keyboard)
+        except BadRequest as error:
+            if "not modified" not in str(error):
+                raise _translated(error) from error
+        except TelegramError as error:
+            raise _translated(error) from error
+
+    async def _wait_for_place(self, chat_id: int) -> None:
+        now_s = time.monotonic()
+        if blocked_s := self._pacer.blocked_s(now_s):
+            raise TransientError("Telegram asked us to wait (flood control)", retry_after_s=blocked_s)
+        await asyncio.sleep(self._pacer.take(chat_id, now_s))
+
+    async def _sent(self, call: Awaitable[Result]) -> Result:
+        try:
+            return await call
+        except FloodControlError as error:
+            self._pacer.block(error.retry_after_s, time.monotonic())
+            raise _translated(error) from error
+        except TelegramError as error:
+            raise _translated(error) from error
 
 
 async def _call(call: Awaitable[Result]) -> Result:
@@ -179,9 +276,20 @@ def _translated(error: Exception) -> OknoError:
     match error:
         case FloodControlError():
             return TransientError(str(error), retry_after_s=error.retry_after_s)
+        case Conflict():
+            return PollConflictError(
+                "somebody else takes this bot's updates (409): a second process polls it, or a webhook was set; "
+                "let one process alone use the token"
+            )
+        case ChatMigrated():
+            return ChatMovedError(error.new_chat_id)
         case Forbidden():
-            return PermanentError("the citizen has blocked the bot or closed the chat")
-        case BadRequest() | ChatMigrated():
+            return PermanentError(
+                "the citizen has blocked the bot, deleted their account, or never opened a chat with the bot"
+            )
+        case BadRequest() if "chat not found" in str(error).lower():
+            return PermanentError("Telegram knows no such chat: the citizen never wrote to this bot")
+        case BadRequest():
             return PermanentError(f"refused by Telegram: {str(error)[:MAX_REASON_CHARS]}")
         case InvalidToken():
             return TransientError("Telegram refuses the bot's token")

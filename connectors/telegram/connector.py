@@ -4,31 +4,34 @@ import asyncio
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
+from telegram import WebhookInfo
 
-from appeals.envelope import Attachment, Channel
-from appeals.errors import ConfigurationError, OknoError, PermanentError, TransientError
+from appeals.envelope import Channel
+from appeals.errors import ConfigurationError, OknoError, TransientError
 from appeals.registration import Registration
 from config.settings import MIB, TelegramSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.in_hand import InHand
-from connectors.parts import SentParts, split_text
 from connectors.problem import answering_problems, problem, read_body
 from connectors.telegram.bot_client import BotClient
+from connectors.telegram.phrases import COMMANDS
 from connectors.telegram.polling import FIRST_BACK_OFF_S, MAX_BACK_OFF_S, Poller
 from connectors.telegram.receiver import UpdateReceiver
-from connectors.telegram.updates import RawUpdate
+from connectors.telegram.sending import ReplySender
+from connectors.telegram.updates import raw_update
 
 logger = structlog.get_logger(__name__)
 
 HOOK_PATH = "/hooks/telegram/{secret}"
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 - a header's name
 MAX_UPDATE_BYTES = MIB  # a message has at most 4,096 characters; the rest is structure
-MAX_TEXT_UNITS = 4_096  # UTF-16; https://core.telegram.org/bots/api#sendmessage
-MAX_DOCUMENT_BYTES = 50 * MIB  # https://core.telegram.org/bots/api#sending-files
+WATCH_INTERVAL_S = 60.0  # between looks at what Telegram says of our webhook
+RECENT_FAILURE_S = 300.0  # a failed delivery of the last minutes is trouble; an older one has passed
 
 _TOKEN = re.compile(r"(?P<bot_id>\d{1,20}):[A-Za-z0-9_-]{1,128}")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")  # https://core.telegram.org/bots/api#setwebhook
@@ -46,8 +49,15 @@ class TelegramConnector(Connector):
         self._secret = settings.webhook_secret.get_secret_value()
         self._public_url = ports.public_url
         self._client = BotClient(settings.token.get_secret_value(), api_url=settings.api_url)
-        self._receiver = UpdateReceiver(
-            self._client, ports, connector=self.name, bot_id=bot_id, max_file_bytes=settings.max_file_bytes
+        self._now = ports.now
+        self._language = ports.office.language
+        self._receiver = UpdateReceiver(self._client, ports, connector=self.name, bot_id=bot_id, settings=settings)
+        self._sender = ReplySender(
+            self._client,
+            self._receiver.chats,
+            self._receiver.buttons,
+            settings=settings,
+            language=ports.office.language,
         )
         self._poller = Poller(
             self._client,
@@ -59,7 +69,6 @@ class TelegramConnector(Connector):
             now=ports.now,
         )
         self._in_hand = InHand()
-        self._sent_parts = SentParts()
         self._stopping = asyncio.Event()
         self._state = HealthState.STARTING
         self._username = ""
@@ -75,7 +84,7 @@ class TelegramConnector(Connector):
         await self.open()
         self._state = HealthState.UP
         try:
-            self._username = await self._client.log_in()
+            await self._log_in()
         except TransientError as error:
             self._trouble = str(error)
             logger.warning("connector.log_in_postponed", connector=self.name, reason=str(error))
@@ -88,10 +97,12 @@ class TelegramConnector(Connector):
         await self._client.open()
 
     async def work(self) -> None:
-        """Poll until `stop`; or see to it that Telegram knows our webhook, and return."""
+        """Poll, or see to it that Telegram knows our webhook, and register albums when they are whole; until `stop`."""
         try:
-            async with self._in_hand.hold():
-                await (self._poller.run() if self._polls else self._announce_webhook())
+            async with self._in_hand.hold(), asyncio.TaskGroup() as group:
+                group.create_task(self._receiver.albums.run(self._stopping))
+                group.create_task(self._introduce())
+                group.create_task(self._poller.run() if self._polls else self._watch_webhook())
         except TransientError:  # stopped before it began
             return
 
@@ -100,11 +111,49 @@ class TelegramConnector(Connector):
         self._stopping.set()
         self._poller.stop()
         await self._in_hand.finish()
+        await self._receiver.albums.settle_all()
         await self._client.close()
         self._state = HealthState.STOPPED
 
-    async def _announce_webhook(self) -> None:
+    async def _log_in(self) -> None:
+        self._username = await self._client.log_in()
+        self._receiver.know_username(self._username)
+
+    async def _introduce(self) -> None:
+        """Learn the bot's name if the start could not, and show its commands; both until they succeed."""
+        back_off_s = FIRST_BACK_OFF_S
+        while not self._stopping.is_set():
+            try:
+                if not self._username:
+                    await self._log_in()
+                await self._client.describe_commands(COMMANDS, default=self._language)
+            except OknoError as error:
+                logger.warning("connector.commands_not_set", connector=self.name, reason=str(error))
+                await self._pause(max(back_off_s, getattr(error, "retry_after_s", None) or 0.0))
+                back_off_s = min(back_off_s * 2, MAX_BACK_OFF_S)
+            else:
+                return
+
+    async def _watch_webhook(self) -> None:
+        """Set the webhook, and again if somebody else changes it; health shows what Telegram says of it."""
         url = f"{self._public_url}{HOOK_PATH.format(secret=self._secret)}"
+        await self._until_set(url)
+        while not self._stopping.is_set():
+            await self._pause(WATCH_INTERVAL_S)
+            if self._stopping.is_set():
+                return
+            try:
+                info = await self._client.webhook_info()
+            except OknoError as error:
+                self._trouble = str(error)
+                continue
+            if info.url != url:
+                logger.warning("connector.webhook_changed_by_others", connector=self.name)
+                await self._until_set(url)
+                continue
+            self._trouble = _webhook_trouble(info, now=self._now())
+
+    async def _until_set(self, url: str) -> None:
         back_off_s = FIRST_BACK_OFF_S
         while not self._stopping.is_set():
             try:
@@ -145,8 +194,7 @@ class TelegramConnector(Connector):
             return problem(HTTPStatus.FORBIDDEN, detail="The secret token is missing or wrong.")
         async with self._in_hand.hold():
             body = await read_body(request, max_bytes=MAX_UPDATE_BYTES)
-            update = RawUpdate(content=body, update_id=None, chat="")
-            await self._receiver.receive(update, method="secret_token")
+            await self._receiver.receive(raw_update(body), method="secret_token")
             return web.Response(status=HTTPStatus.OK)
 
     async def retry(self, content: bytes, context: Mapping[str, str]) -> Registration:
@@ -156,44 +204,22 @@ class TelegramConnector(Connector):
 
     # ---- out
     async def send(self, message: OutboundMessage) -> Receipt:
-        """Send the text, split if it is long, then each file; the first one's id names the whole."""
-        chat_id = _chat_id(message.recipient.value)
-        texts = split_text(message.text, limit=MAX_TEXT_UNITS)
-        if not texts and not message.attachments:
-            raise PermanentError("the answer is empty")
-        for attachment in message.attachments:
-            if attachment.size_bytes > MAX_DOCUMENT_BYTES:
-                raise PermanentError(f"{attachment.name}: Telegram takes files of up to {MAX_DOCUMENT_BYTES} bytes")
+        """Send one reply; see `ReplySender.send`."""
         async with self._in_hand.hold():
-            try:
-                await self._send_parts(chat_id, (*texts, *message.attachments), message=message)
-            except PermanentError:
-                self._sent_parts.finish(message.message_id)
-                raise
-        ids = self._sent_parts.of(message.message_id)
-        self._sent_parts.finish(message.message_id)
-        return Receipt(external_id=ids[0], detail=", ".join(ids))
+            return await self._sender.send(message)
 
-    async def _send_parts(self, chat_id: int, parts: Sequence[str | Attachment], *, message: OutboundMessage) -> None:
-        taken = len(self._sent_parts.of(message.message_id))
-        for part in parts[taken:]:
-            if isinstance(part, str):
-                sent = await self._client.send_text(chat_id, part)
-            else:
-                content = await message.read_blob(part.sha256)
-                sent = await self._client.send_document(chat_id, content, name=part.name)
-            self._sent_parts.add(message.message_id, f"{sent.chat_id}:{sent.message_id}")
+
+def _webhook_trouble(info: WebhookInfo, *, now: datetime) -> str:
+    """Return why updates do not come in, or ""."""
+    if not info.pending_update_count or info.last_error_date is None:
+        return ""
+    if (now - info.last_error_date).total_seconds() > RECENT_FAILURE_S:
+        return ""
+    return f"Telegram cannot deliver {info.pending_update_count} updates to our webhook: {info.last_error_message}"
 
 
 def _same(given: str, secret: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.encode())
-
-
-def _chat_id(value: str) -> int:
-    try:
-        return int(value)
-    except ValueError as error:
-        raise PermanentError("the recipient is not a Telegram chat") from error
 
 
 def _check(settings: TelegramSettings) -> int:

@@ -9,7 +9,7 @@ import structlog
 
 from appeals.errors import OknoError
 from connectors.base import Cursors
-from connectors.telegram.bot_client import BotClient
+from connectors.telegram.bot_client import BotClient, PollConflictError
 from connectors.telegram.receiver import UpdateReceiver
 from connectors.telegram.updates import RawUpdate, split_updates
 
@@ -66,6 +66,7 @@ class Poller:
             except OknoError as error:
                 self.trouble = str(error)
                 wanted_s = getattr(error, "retry_after_s", None) or 0.0
+                self._ready = self._ready and not isinstance(error, PollConflictError)  # a webhook may be set again
                 logger.warning("connector.poll_failed", connector=self._connector, reason=str(error))
             except Exception as error:  # a bug of ours; the channel goes on, and the updates come again
                 self.trouble = f"unexpected {type(error).__name__}"

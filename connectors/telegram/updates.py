@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from appeals.errors import DecodeError, TransientError
-from connectors.telegram.message import Message, Update, cleaned
+from connectors.telegram.message import CallbackQuery, Deletion, Message, Update, cleaned
 
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\n\r"  # RFC 8259 §2
@@ -22,12 +22,13 @@ SERVICE_FIELDS = frozenset(  # Telegram's own notes in a chat; nobody wrote them
     video_chat_started write_access_allowed""".split()  # noqa: SIM905 - one name a line would fill a page
 )
 KNOWN_FIELDS = frozenset(field.alias or name for name, field in Message.model_fields.items()) | frozenset(
-    """author_signature business_connection_id caption_entities effect_id entities external_reply forward_date
-    forward_from forward_from_chat forward_from_message_id forward_origin forward_sender_name forward_signature
-    has_media_spoiler has_protected_content invoice is_automatic_forward is_from_offline is_topic_message
-    link_preview_options media_group_id message_thread_id quote reply_markup reply_to_story sender_boost_count
-    sender_business_bot sender_chat show_caption_above_media via_bot""".split()  # noqa: SIM905
+    """author_signature caption_entities effect_id entities external_reply forward_date forward_from_message_id
+    forward_signature has_media_spoiler has_protected_content is_automatic_forward is_from_offline is_topic_message
+    link_preview_options message_thread_id paid_star_count reply_markup reply_to_checklist_task_id reply_to_story
+    sender_boost_count sender_business_bot sender_chat show_caption_above_media via_bot""".split()  # noqa: SIM905
 )
+MESSAGE_KINDS = ("message", "edited_message", "business_message", "edited_business_message")
+UPDATE_KINDS = (*MESSAGE_KINDS, "deleted_business_messages", "callback_query")  # what we ask to be sent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +38,15 @@ class RawUpdate:
     content: bytes
     update_id: int | None  # None: the bytes name none
     chat: str  # updates of one chat are taken in order; "" if the bytes name none
+
+
+def raw_update(content: bytes) -> RawUpdate:
+    """Return an update that came alone; bytes that are no JSON name neither id nor chat."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        value = None
+    return _raw(value, content)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +60,28 @@ class ChatMessage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ButtonPress:
+    """A button that somebody pressed under a message of ours."""
+
+    query: CallbackQuery
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Withdrawal:
+    """Messages that their sender deleted."""
+
+    update_id: int
+    deletion: Deletion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Ignored:
-    """An update that is no citizen's message."""
+    """An update that is no citizen's doing."""
 
     reason: str
+
+
+Incoming = ChatMessage | ButtonPress | Withdrawal | Ignored
 
 
 def split_updates(body: bytes) -> list[RawUpdate]:
@@ -69,7 +97,16 @@ def split_updates(body: bytes) -> list[RawUpdate]:
     return [_raw(value, text[start:end].encode("utf-8", "surrogateescape")) for start, end, value in spans]
 
 
-def read_update(content: bytes) -> ChatMessage | Ignored:
+def split_array(content: bytes) -> list[bytes]:
+    """Cut a JSON array of updates into its elements, byte for byte. Raises DecodeError."""
+    text = content.decode("utf-8", "surrogateescape")
+    try:
+        return [text[start:end].encode("utf-8", "surrogateescape") for start, end, _ in _elements(text, 0)]
+    except (ValueError, IndexError, RecursionError) as error:
+        raise DecodeError("not an array of updates", data=content) from error
+
+
+def read_update(content: bytes) -> Incoming:
     """Read one update. Raises DecodeError if it is not what the Bot API describes."""
     try:
         value = cleaned(json.loads(content))
@@ -80,19 +117,28 @@ def read_update(content: bytes) -> ChatMessage | Ignored:
         raise DecodeError(f"malformed update: {where or 'update'}: {first['msg']}", data=content) from error
     except (ValueError, RecursionError) as error:
         raise DecodeError("the update is not JSON", data=content) from error
-    message = update.message or update.edited_message
-    if message is None:
-        return Ignored(reason=f"no message of a citizen: {', '.join(sorted(set(value) - {'update_id'})[:3])}")
-    fields = frozenset(value["message" if update.message else "edited_message"])
+    for kind in MESSAGE_KINDS:
+        if message := getattr(update, kind):
+            return _read_message(update.update_id, message, kind=kind, fields=frozenset(value[kind]))
+    if update.deleted_business_messages:
+        return Withdrawal(update_id=update.update_id, deletion=update.deleted_business_messages)
+    if update.callback_query:
+        return ButtonPress(query=update.callback_query)
+    return Ignored(reason=f"nothing of a citizen: {', '.join(sorted(set(value) - {'update_id'})[:3])}")
+
+
+def _read_message(update_id: int, message: Message, *, kind: str, fields: frozenset[str]) -> ChatMessage | Ignored:
+    edited = kind.startswith("edited")
     if (service := fields & SERVICE_FIELDS) and not (message.text or message.caption):
         return Ignored(reason=f"a service message: {min(service)}")
-    if message.sender is None and message.chat.type != "private":
+    if message.sender is None and not message.chat.is_private:
         return Ignored(reason="written in the name of a channel or group")
+    if message.business_connection_id and message.person != message.chat.id:
+        return Ignored(reason="written by the owner of the connected account")
+    if edited and message.location and message.location.live_period:
+        return Ignored(reason="a live location that moved")
     return ChatMessage(
-        update_id=update.update_id,
-        message=message,
-        edited=update.message is None,
-        unknown=tuple(sorted(fields - KNOWN_FIELDS)),
+        update_id=update_id, message=message, edited=edited, unknown=tuple(sorted(fields - KNOWN_FIELDS))
     )
 
 
@@ -139,9 +185,10 @@ def _raw(value: Any, content: bytes) -> RawUpdate:
 
 
 def _chat_of(value: Any) -> str:
-    for kind in ("message", "edited_message"):
+    for kind in (*MESSAGE_KINDS, "deleted_business_messages", "callback_query"):
         try:
-            return str(value[kind]["chat"]["id"])
+            part = value[kind]
+            return str((part["message"] if kind == "callback_query" else part)["chat"]["id"])
         except (KeyError, TypeError, IndexError):
             continue
     return ""

@@ -10,55 +10,32 @@ import json
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
+from okno.outside.bot_messages import Failure, IncomingFile, SentMessage, refused, result
 from okno.outside.bot_updates import PollConflictError, UpdateQueue, Webhook
 from okno.outside.mailbox import Mailbox
 
 MAX_TEXT_UNITS = 4_096
+MAX_CAPTION_UNITS = 1_024
 MAX_UPDATES = 100
 MAX_DOWNLOAD_BYTES = 20 * 1024 * 1024
 MAX_UPLOAD_BYTES = 50 * 1024 * 1024
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SentMessage:
-    """One message that the bot sent."""
-
-    method: str  # sendMessage, sendDocument, sendPhoto
-    chat_id: int
-    message_id: int
-    text: str  # or the caption
-    file_name: str = ""
-    content: bytes = b""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IncomingFile:
-    """A file that a citizen sends."""
-
-    content: bytes
-    name: str = ""
-    media_type: str = ""
-
-
-@dataclass(kw_only=True, slots=True)
-class _Failure:
-    status: int
-    description: str
-    parameters: dict[str, int] = field(default_factory=dict)
+__all__ = ["BotApi", "IncomingFile", "SentMessage"]
 
 
 class BotApi:
     """The stand-in: an aiohttp server with a Python API for the demo and the tests.
 
-    `sent` are the bot's messages, oldest first. `blocked` are chats whose citizen has blocked the bot. `calls` counts
-    calls by method.
+    `sent` are the bot's messages, oldest first. `blocked` are chats whose citizen has blocked the bot, `moved` groups
+    that have become supergroups (old id: new id). `calls` counts calls by method; `commands` are the bot's, by language
+    code; `press_answers` the texts shown to whoever pressed a button; `keyboards` what was last put under a message.
     """
 
     def __init__(
@@ -72,6 +49,10 @@ class BotApi:
         self.token = token
         self.username = username
         self.blocked: set[int] = set()
+        self.moved: dict[int, int] = {}
+        self.commands: dict[str, list[dict[str, str]]] = {}
+        self.press_answers: dict[str, str] = {}  # by callback query id
+        self.keyboards: dict[tuple[int, int], list[list[dict[str, str]]]] = {}  # by chat and message id
         self.calls: dict[str, int] = {}
         self.url = ""  # set by start()
         self._address = (host, port)
@@ -79,7 +60,7 @@ class BotApi:
         self.updates = UpdateQueue()
         self._next_message_id = 1
         self._files: dict[str, IncomingFile] = {}
-        self._failures: dict[str, deque[_Failure]] = {}
+        self._failures: dict[str, deque[Failure]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
 
@@ -167,6 +148,32 @@ class BotApi:
             message["edit_date"] = message["date"]
         return self.inject_update({"edited_message" if edited else "message": message | fields})
 
+    def inject_album(self, *photos: bytes, caption: str = "", chat_id: int = 700_001, group: str = "") -> list[int]:
+        """Let a citizen send several photos at once, the caption under the first; return the updates' ids."""
+        group = group or str(13_000_000_000_000_000 + secrets.randbelow(10**15))
+        return [
+            self.inject_message(
+                caption if at == 0 else "", chat_id=chat_id, photo=IncomingFile(content=photo), media_group_id=group
+            )
+            for at, photo in enumerate(photos)
+        ]
+
+    def inject_press(
+        self, under: SentMessage, data: str, *, person: int | None = None, chat_id: int | None = None
+    ) -> str:
+        """Let somebody press a button under a message of the bot's; return the query's id."""
+        query_id = secrets.token_hex(9)
+        person = under.chat_id if person is None else person
+        query = {
+            "id": query_id,
+            "from": {"id": person, "is_bot": False, "first_name": "Анна", "language_code": "ru"},
+            "chat_instance": "1",
+            "data": data,
+            "message": self._message(under) | {"chat": {"id": chat_id or under.chat_id, "type": "private"}},
+        }
+        self.inject_update({"callback_query": query})
+        return query_id
+
     def inject_update(self, update: dict[str, Any]) -> int:
         """Queue any update; it is given the next id unless it has one."""
         update_id = update.setdefault("update_id", self.updates.next_id)
@@ -182,7 +189,7 @@ class BotApi:
         """Let the next calls of a method ("file": downloads) fail with an HTTP status; 429 with `retry_after_s`."""
         parameters = {} if retry_after_s is None else {"retry_after": retry_after_s}
         failures = self._failures.setdefault(method.lower(), deque())
-        failures.extend(_Failure(status=status, description=description, parameters=parameters) for _ in range(times))
+        failures.extend(Failure(status=status, description=description, parameters=parameters) for _ in range(times))
 
     async def wait_for_sent(
         self, wanted: Callable[[SentMessage], bool] = lambda _: True, *, count: int = 1, timeout_s: float = 30.0
@@ -199,10 +206,10 @@ class BotApi:
         method = request.match_info["method"].lower()  # the real one does not mind the case either
         self.calls[method] = self.calls.get(method, 0) + 1
         if not secrets.compare_digest(request.match_info["token"], self.token):
-            return _refused(401, "Unauthorized")
+            return refused(401, "Unauthorized")
         if failures := self._failures.get(method):
             failure = failures.popleft()
-            return _refused(failure.status, failure.description, parameters=failure.parameters)
+            return refused(failure.status, failure.description, parameters=failure.parameters)
         handler = {
             "getme": self._get_me,
             "getupdates": self._get_updates,
@@ -213,14 +220,17 @@ class BotApi:
             "senddocument": self._send_file,
             "sendphoto": self._send_file,
             "getfile": self._get_file,
+            "setmycommands": self._set_commands,
+            "answercallbackquery": self._answer_press,
+            "editmessagereplymarkup": self._edit_keyboard,
         }.get(method)
         if handler is None:
-            return _refused(404, "Not Found")
+            return refused(404, "Not Found")
         parameters = {**request.query, **await request.post()}
         return await handler(method, parameters)
 
     async def _get_me(self, _method: str, _parameters: dict[str, Any]) -> web.Response:
-        return _result(self._me())
+        return result(self._me())
 
     def _me(self) -> dict[str, Any]:
         return {"id": self.bot_id, "is_bot": True, "first_name": "Окно", "username": self.username}
@@ -228,7 +238,7 @@ class BotApi:
     # ---- updates
     async def _get_updates(self, _method: str, parameters: dict[str, Any]) -> web.Response:
         if self.updates.webhook:
-            return _refused(409, "Conflict: can't use getUpdates method while webhook is active")
+            return refused(409, "Conflict: can't use getUpdates method while webhook is active")
         try:
             chosen = await self.updates.poll(
                 offset=int(parameters.get("offset", 0) or 0),
@@ -236,7 +246,7 @@ class BotApi:
                 timeout_s=float(parameters.get("timeout", 0)),
             )
         except PollConflictError:
-            return _refused(409, "Conflict: terminated by other getUpdates request")
+            return refused(409, "Conflict: terminated by other getUpdates request")
         body = b'{"ok":true,"result":[' + b",".join(chosen) + b"]}"
         return web.Response(body=body, content_type="application/json")
 
@@ -244,15 +254,15 @@ class BotApi:
         url = str(parameters.get("url", ""))
         secret = str(parameters.get("secret_token", ""))
         self.updates.set_webhook(Webhook(url=url, secret=secret) if url else None)
-        return _result(result=True)
+        return result(value=True)
 
     async def _delete_webhook(self, _method: str, parameters: dict[str, Any]) -> web.Response:
         drop = str(parameters.get("drop_pending_updates", "false")).lower() == "true"
         self.updates.set_webhook(None, drop_pending=drop)
-        return _result(result=True)
+        return result(value=True)
 
     async def _get_webhook_info(self, _method: str, _parameters: dict[str, Any]) -> web.Response:
-        return _result(
+        return result(
             {
                 "url": self.updates.webhook.url if self.updates.webhook else "",
                 "has_custom_certificate": False,
@@ -264,19 +274,21 @@ class BotApi:
     async def _send_message(self, method: str, parameters: dict[str, Any]) -> web.Response:
         text = str(parameters.get("text", "")).strip()
         if not text:
-            return _refused(400, "Bad Request: message text is empty")
+            return refused(400, "Bad Request: message text is empty")
         if len(text.encode("utf-16-le")) // 2 > MAX_TEXT_UNITS:
-            return _refused(400, "Bad Request: message is too long")
+            return refused(400, "Bad Request: message is too long")
         return self._take(method, parameters, text=text)
 
     async def _send_file(self, method: str, parameters: dict[str, Any]) -> web.Response:
         upload = next((value for value in parameters.values() if isinstance(value, web.FileField)), None)
         if upload is None:
-            return _refused(400, "Bad Request: there is no document in the request")
+            return refused(400, "Bad Request: there is no document in the request")
         content = upload.file.read()
         if len(content) > MAX_UPLOAD_BYTES:
-            return _refused(413, "Request Entity Too Large")
+            return refused(413, "Request Entity Too Large")
         caption = str(parameters.get("caption", ""))
+        if len(caption.encode("utf-16-le")) // 2 > MAX_CAPTION_UNITS:
+            return refused(400, "Bad Request: message caption is too long")
         return self._take(method, parameters, text=caption, file_name=upload.filename, content=content)
 
     def _take(
@@ -285,9 +297,12 @@ class BotApi:
         try:
             chat_id = int(str(parameters.get("chat_id", "")))
         except ValueError:
-            return _refused(400, "Bad Request: chat not found")
+            return refused(400, "Bad Request: chat not found")
         if chat_id in self.blocked:
-            return _refused(403, "Forbidden: bot was blocked by the user")
+            return refused(403, "Forbidden: bot was blocked by the user")
+        if chat_id in self.moved:
+            description = "Bad Request: group chat was upgraded to a supergroup chat"
+            return refused(400, description, parameters={"migrate_to_chat_id": self.moved[chat_id]})
         self._next_message_id += 1
         name = {"sendmessage": "sendMessage", "senddocument": "sendDocument", "sendphoto": "sendPhoto"}[method]
         sent = SentMessage(
@@ -297,9 +312,14 @@ class BotApi:
             text=text,
             file_name=file_name,
             content=content,
+            keyboard=tuple(
+                tuple(row) for row in json.loads(parameters.get("reply_markup", "{}")).get("inline_keyboard", ())
+            ),
+            answers=json.loads(parameters.get("reply_parameters", "{}")).get("message_id"),
+            business_connection_id=str(parameters.get("business_connection_id", "")),
         )
         self._mailbox.put(sent)
-        return _result(self._message(sent))
+        return result(self._message(sent))
 
     def _message(self, sent: SentMessage) -> dict[str, Any]:
         message: dict[str, Any] = {
@@ -311,6 +331,31 @@ class BotApi:
         if sent.method == "sendMessage":
             return message | {"text": sent.text}
         return message | {"document": self._file(IncomingFile(content=sent.content, name=sent.file_name))}
+
+    # ---- buttons and commands
+    async def _set_commands(self, _method: str, parameters: dict[str, Any]) -> web.Response:
+        self.commands[str(parameters.get("language_code", ""))] = json.loads(parameters["commands"])
+        return result(value=True)
+
+    async def _answer_press(self, _method: str, parameters: dict[str, Any]) -> web.Response:
+        self.press_answers[str(parameters["callback_query_id"])] = str(parameters.get("text", ""))
+        return result(value=True)
+
+    async def _edit_keyboard(self, _method: str, parameters: dict[str, Any]) -> web.Response:
+        chat_id, message_id = int(parameters["chat_id"]), int(parameters["message_id"])
+        keyboard = json.loads(parameters.get("reply_markup", "{}")).get("inline_keyboard", [])
+        if self.keyboards.get((chat_id, message_id)) == keyboard:
+            return refused(400, "Bad Request: message is not modified: specified new message content is the same")
+        self.keyboards[chat_id, message_id] = keyboard
+        return result(
+            {
+                "message_id": message_id,
+                "chat": {"id": chat_id, "type": "private"},
+                "date": int(datetime.now(UTC).timestamp()),
+                "from": self._me(),
+                "text": "…",
+            }
+        )
 
     # ---- files
     def _file(self, file: IncomingFile) -> dict[str, Any]:
@@ -324,10 +369,10 @@ class BotApi:
         file_id = str(parameters.get("file_id", ""))
         file = self._files.get(file_id)
         if file is None:
-            return _refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
+            return refused(400, "Bad Request: wrong file_id or the file is temporarily unavailable")
         if len(file.content) > MAX_DOWNLOAD_BYTES:
-            return _refused(400, "Bad Request: file is too big")
-        return _result(
+            return refused(400, "Bad Request: file is too big")
+        return result(
             {
                 "file_id": file_id,
                 "file_unique_id": file_id[:12],
@@ -341,14 +386,5 @@ class BotApi:
             return web.Response(status=failures.popleft().status)
         file = self._files.get(request.match_info["path"].removeprefix("documents/"))
         if file is None or request.match_info["token"] != self.token:
-            return _refused(404, "Not Found")
+            return refused(404, "Not Found")
         return web.Response(body=file.content)
-
-
-def _result(result: object) -> web.Response:
-    return web.json_response({"ok": True, "result": result})
-
-
-def _refused(status: int, description: str, *, parameters: dict[str, int] | None = None) -> web.Response:
-    answer: dict[str, object] = {"ok": False, "error_code": status, "description": description}
-    return web.json_response(answer | ({"parameters": parameters} if parameters else {}), status=status)

@@ -1,6 +1,7 @@
 """The updates of the local Bot API server: kept until they are confirmed, handed out by polling or by webhook."""
 
 import asyncio
+import json
 import secrets
 from collections import deque
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Webhook:
 class _Update:
     id: int
     content: bytes
+    chat: str  # the webhook gets a chat's updates one after another, those of several chats side by side
 
 
 class UpdateQueue:
@@ -52,7 +54,7 @@ class UpdateQueue:
         """Queue one update as it is; return its id."""
         update_id = self.next_id if update_id is None else update_id
         self.next_id = update_id + 1
-        self._waiting.append(_Update(id=update_id, content=content))
+        self._waiting.append(_Update(id=update_id, content=content, chat=_chat_of(content)))
         self._wake()
         return update_id
 
@@ -85,17 +87,25 @@ class UpdateQueue:
                 await self._changed.wait()
 
     async def post_to_webhook(self) -> None:
-        """Post each update until the hook answers 2xx, in order, for ever."""
-        async with aiohttp.ClientSession() as session:
-            while True:
-                if self.webhook is None or not self._waiting:
-                    await self._changed.wait()
-                    continue
-                update = self._waiting[0]
-                if await self._post(session, self.webhook, content=update.content):
-                    self._confirm(update.id + 1)
+        """Post each update until the hook answers 2xx, for ever: a chat's in order, like the real server's queues."""
+        posting: set[str] = set()
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+
+            async def post(update: _Update, webhook: Webhook) -> None:
+                if await self._post(session, webhook, content=update.content):
+                    self._waiting = deque(item for item in self._waiting if item.id != update.id)
                 else:
                     await asyncio.sleep(WEBHOOK_RETRY_S)
+                posting.discard(update.chat)
+                self._wake()
+
+            while True:
+                changed = self._changed
+                for update in list(self._waiting) if self.webhook else ():
+                    if self.webhook and update.chat not in posting:
+                        posting.add(update.chat)
+                        group.create_task(post(update, self.webhook))
+                await changed.wait()
 
     async def _post(self, session: aiohttp.ClientSession, webhook: Webhook, *, content: bytes) -> bool:
         headers = {"Content-Type": "application/json", SECRET_HEADER: webhook.secret}
@@ -115,3 +125,13 @@ class UpdateQueue:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _chat_of(content: bytes) -> str:
+    try:
+        value = json.loads(content)
+        kind = next(name for name in value if name != "update_id")
+        part = value[kind]
+        return str((part.get("message") if kind == "callback_query" else part)["chat"]["id"])
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
+        return ""

@@ -25,6 +25,10 @@ async def read_blob(sha256: str) -> bytes:
     return CONTENTS[sha256]
 
 
+ABOUT = "Обращение № 482-719-3561\n\n"
+RATE = "\n\nОцените ответ: 1 — не помог, 5 — помог полностью."
+
+
 def outbound(text: str = "Ваш номер 123", **changes: Any) -> OutboundMessage:
     return OutboundMessage(
         **{
@@ -54,23 +58,59 @@ async def test_answer_and_files_arrive_in_order(api: BotApi, connector: Connecto
     """The text comes first, then each file under its name; markup is not interpreted."""
     receipt = await connector.send(outbound("Ответ <b>*_ 🙂", attachments=ATTACHMENTS))
     text, first, second = api.sent
-    assert (text.method, text.chat_id, text.text) == ("sendMessage", 700001, "Ответ <b>*_ 🙂")
+    assert (text.method, text.chat_id, text.text) == ("sendMessage", 700001, f"{ABOUT}Ответ <b>*_ 🙂{RATE}")
     assert (first.method, first.file_name, first.content) == ("sendDocument", "акт.pdf", b"%PDF-1.7\n")
     assert (second.file_name, second.content) == ("b.txt", b"b")
     assert receipt.external_id == f"700001:{text.message_id}"
 
 
 async def test_files_without_text(api: BotApi, connector: Connector):
-    """An answer may be a file alone."""
+    """An answer may be a file alone; what it is about is its caption."""
     await connector.send(outbound("", attachments=ATTACHMENTS[:1]))
-    assert [sent.method for sent in api.sent] == ["sendDocument"]
+    (sent,) = api.sent
+    assert (sent.method, sent.text) == ("sendDocument", f"{ABOUT.strip()}{RATE}")
+
+
+async def test_short_text_is_the_caption_of_an_only_file(api: BotApi, connector: Connector):
+    """Up to 1,024 units text and file are one message; a longer text goes before the file."""
+    await connector.send(outbound("Акт", attachments=ATTACHMENTS[:1]))
+    await connector.send(outbound("я" * 1024, attachments=ATTACHMENTS[:1]))
+    assert [sent.method for sent in api.sent] == ["sendDocument", "sendMessage", "sendDocument"]
+    assert "Акт" in api.sent[0].text
+    assert api.sent[2].text == ""
+
+
+async def test_reply_is_shown_under_the_citizens_newest_message(api: BotApi, connector: Connector):
+    """References of other chats and channels are passed over."""
+    await connector.send(outbound(in_reply_to=("700001:4", "700001:7", "5:9", "x@okno")))
+    assert api.sent[0].answers == 7
+
+
+async def test_group_that_became_a_supergroup(api: BotApi, connector: Connector):
+    """The reply goes to the new chat, and its id says so."""
+    api.moved[700001] = -100900
+    receipt = await connector.send(outbound())
+    assert api.sent[0].chat_id == -100900
+    assert receipt.external_id.startswith("-100900:")
+
+
+async def test_flood_control_holds_for_the_whole_bot(api: BotApi, connector: Connector):
+    """After a 429 nothing is asked of Telegram until the time is over, for any chat."""
+    api.fail_next("sendMessage", 429, retry_after_s=30)
+    for value in ("700001", "700002"):
+        with pytest.raises(TransientError) as caught:
+            await connector.send(outbound(recipient=ContactPoint(kind=ContactPointKind.TELEGRAM, value=value)))
+        assert caught.value.retry_after_s is not None
+        assert 20 < caught.value.retry_after_s <= 30
+    assert api.calls["sendmessage"] == 1
 
 
 async def test_long_answer_is_split_in_utf16_units(api: BotApi, connector: Connector):
     """Emoji count double; the server, which counts as Telegram does, takes every part."""
     await connector.send(outbound("🙂🙂🙂 " * 2000))
     assert len(api.sent) == 4
-    assert " ".join(sent.text for sent in api.sent) == ("🙂🙂🙂 " * 2000).strip()
+    joined = " ".join(sent.text for sent in api.sent)
+    assert joined.split() == [*ABOUT.split(), *["🙂🙂🙂"] * 2000, *RATE.split()]
 
 
 async def test_parts_already_taken_are_not_sent_again(api: BotApi, connector: Connector):
@@ -92,6 +132,7 @@ async def test_trouble_that_passes_is_transient(
     with pytest.raises(TransientError) as caught:
         await connector.send(outbound())
     assert caught.value.retry_after_s == retry_after_s
+    assert not api.sent
     assert api.token not in str(caught.value)
 
 

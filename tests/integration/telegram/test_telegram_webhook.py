@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,17 @@ from tests.integration.sms.recording_intake import RecordingIntake, make_ports, 
 
 SECRET = "s3cret_-Token"
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
+
+
+@asynccontextmanager
+async def working(connector: Connector) -> AsyncIterator[None]:
+    """Run the connector's loop for the length of a block, and stop it."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(connector.work())
+        try:
+            yield
+        finally:
+            await connector.stop()
 
 
 @pytest.fixture
@@ -44,10 +56,10 @@ async def test_updates_are_posted_and_confirmed_after_the_commit(
     """The connector sets its webhook with the secret; the server's posts are registered and confirmed by 200."""
     api.inject_message("Вода")
     api.inject_message("Свет", chat_id=9)
-    await served[0].work()
-    assert api.updates.webhook is not None
-    assert api.updates.webhook.secret == SECRET
-    await api.wait_until_confirmed()
+    async with working(served[0]):
+        await api.wait_until_confirmed()
+        assert api.updates.webhook is not None
+        assert api.updates.webhook.secret == SECRET
     assert [envelope.text for envelope in intake.envelopes] == ["Вода", "Свет"]
     assert intake.envelopes[0].authenticity[0].method == "secret_token"
     assert api.updates.webhook_statuses == [200, 200]
@@ -59,14 +71,14 @@ async def test_registry_down_is_503_and_telegram_comes_again(
     """While the intake is down nothing is confirmed; afterwards the update comes in once."""
     intake.down = TransientError("no store")
     api.inject_message("Вода")
-    await served[0].work()
-    async with asyncio.timeout(30):
-        while not api.updates.webhook_statuses:
-            await asyncio.sleep(0.01)
-    assert api.updates.ids
-    assert not intake.envelopes
-    intake.down = None
-    await api.wait_until_confirmed()
+    async with working(served[0]):
+        async with asyncio.timeout(30):
+            while not api.updates.webhook_statuses:
+                await asyncio.sleep(0.01)
+        assert api.updates.ids
+        assert not intake.envelopes
+        intake.down = None
+        await api.wait_until_confirmed()
     assert intake.only.text == "Вода"
     assert set(api.updates.webhook_statuses[:-1]) == {503}
 
@@ -135,13 +147,12 @@ async def test_webhook_that_cannot_be_set_is_tried_again(api: BotApi, served: tu
     """429, 5xx and refusals of setWebhook show in health and are tried again."""
     api.fail_next("setWebhook", 429, retry_after_s=1)
     api.fail_next("setWebhook", 400, description="Bad Request: bad webhook: HTTPS url must be provided")
-    working = asyncio.create_task(served[0].work())
-    async with asyncio.timeout(30):
+    async with working(served[0]), asyncio.timeout(30):
         while "https url" not in served[0].health().detail:
             await asyncio.sleep(0.01)
         assert served[0].health().state is HealthState.DOWN
-        await working
-    assert served[0].health().state is HealthState.UP
+        while served[0].health().state is not HealthState.UP:
+            await asyncio.sleep(0.01)
     assert api.calls["setwebhook"] == 3
 
 

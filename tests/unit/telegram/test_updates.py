@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from appeals.envelope import BlobRef
 from appeals.errors import DecodeError, TransientError
-from connectors.telegram.envelope import build_envelope, files_of
+from connectors.telegram.envelope import Circumstances, ReceivedMessage, build_envelope
+from connectors.telegram.files import files_of
 from connectors.telegram.updates import ChatMessage, Ignored, read_update, split_updates
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -82,15 +83,9 @@ def test_every_message_makes_a_storable_envelope(message: dict[str, Any], edited
     except DecodeError:  # a file_id of control characters alone
         return
     assert isinstance(incoming, ChatMessage)
+    circumstances = Circumstances(connector="telegram", bot_id=1, method="network", received_at=datetime.now(UTC))
     envelope = build_envelope(
-        incoming,
-        (),
-        notes=(),
-        connector="telegram",
-        bot_id=1,
-        method="network",
-        raw=BlobRef.of(content),
-        received_at=datetime.now(UTC),
+        [ReceivedMessage(incoming=incoming)], circumstances, external_id="1:5:1", raw=BlobRef.of(content)
     )
     stored = envelope.model_dump_json()
     stored.encode()
@@ -115,7 +110,16 @@ def test_a_picture_is_one_file_and_a_gif_too():
 
 
 @pytest.mark.parametrize(
-    ("text", "command"), [("/start", "/start"), ("/START@bot x", "/start"), ("start", ""), ("/", "/"), (" /start", "")]
+    ("text", "command"),
+    [
+        ("/start", "/start"),
+        ("/START@bot x", "/start"),
+        ("start", ""),
+        ("/", ""),
+        ("/ул. Мира", ""),
+        ("/status@bot 1", "/status"),
+        (" /start", ""),
+    ],
 )
 def test_commands(text: str, command: str):
     """A command is the first word, without the bot's name."""

@@ -1,4 +1,4 @@
-"""`/api/v1/citizen/status`: the state of an appeal for the citizen, like a parcel."""
+"""`/api/v1/citizen/…`: the state of an appeal for the citizen, like a parcel, and the files of its answers."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,12 +8,14 @@ from uuid import UUID
 from aiohttp import web
 
 from agent_console.deps import ConsoleDeps
-from agent_console.endpoint import Endpoint, json_response, read_json
+from agent_console.endpoint import Endpoint, Parameter, json_response, read_json
+from agent_console.file_api import file_response
 from agent_console.log_in import AttemptLimit, address_key
 from agent_console.presenters import office_view
 from agent_console.problems import ProblemError
 from agent_console.views import (
     CitizenAnswer,
+    CitizenFile,
     CitizenStage,
     CitizenStatusRequest,
     CitizenStatusView,
@@ -22,11 +24,14 @@ from agent_console.views import (
 from appeals.appeal import Appeal, AppealState
 from appeals.conversation import Conversation
 from appeals.errors import NotFoundError
-from appeals.numbering import check_secret_code
+from appeals.numbering import check_secret_code, reply_token
 from appeals.reply import Reply, ReplyKind
 
 NOBODY = UUID(int=0)  # a wrong number's code is checked too, against this: both take the same time
 STAGES: tuple[CitizenStage, ...] = ("registered", "in_progress", "answered", "closed")
+SHA256 = Parameter(
+    name="sha256", place="path", description="The file's hash", schema={"type": "string", "pattern": "^[0-9a-f]{64}$"}
+)
 SHOWN_REPLIES = frozenset({ReplyKind.ANSWER, ReplyKind.NOTICE})  # not the acknowledgement: it holds the code
 
 
@@ -48,11 +53,36 @@ class CitizenApi:
                 body=CitizenStatusRequest,
                 answer=CitizenStatusView,
                 needs_session=False,
-            )
+            ),
+            Endpoint(
+                method="POST",
+                path="/api/v1/citizen/files/{sha256}",
+                handler=self.file,
+                summary="A file of an answer, by the appeal's number and secret code",
+                body=CitizenStatusRequest,
+                sends_bytes=True,
+                needs_session=False,
+                parameters=(SHA256,),
+            ),
         ]
 
     async def status(self, request: web.Request) -> web.Response:
         """Answer the state, or the same 404 for a wrong number and a wrong code."""
+        return json_response(self._view(await self._claimed(request)))
+
+    async def file(self, request: web.Request) -> web.Response:
+        """Answer the bytes of a file that we sent with an answer of this appeal; never shown in place."""
+        conversation = await self._claimed(request)
+        wanted = request.match_info["sha256"]
+        answers = (reply for reply in conversation.replies if reply.kind in SHOWN_REPLIES)
+        found = next((file for reply in answers for file in reply.attachments if file.sha256 == wanted), None)
+        if found is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "not_found", detail="no such file in this appeal's answers")
+        content = await self._deps.registry.read_blob(found.sha256)
+        return file_response(content, name=found.name, media_type=found.detected_media_type, inline=False)
+
+    async def _claimed(self, request: web.Request) -> Conversation:
+        """Return the conversation that number and code in the body open; raises ProblemError 404 or 429."""
         self._attempts.use(address_key(self._deps.client_address(request)))
         wanted = await read_json(request, CitizenStatusRequest)
         appeal = await self._find(wanted.number)
@@ -60,8 +90,7 @@ class CitizenApi:
         code_fits = check_secret_code(self._deps.secret_key, appeal_id, wanted.code)
         if appeal is None or not code_fits:
             raise ProblemError(HTTPStatus.NOT_FOUND, "citizen_not_found")
-        conversation = await self._deps.registry.conversation(appeal.id)
-        return json_response(self._view(conversation))
+        return await self._deps.registry.conversation(appeal.id)
 
     async def _find(self, number: str) -> Appeal | None:
         try:
@@ -86,6 +115,7 @@ class CitizenApi:
             received_at=appeal.received_at,
             deadline_at=appeal.deadline_at,
             answers=tuple(_answer(reply) for reply in conversation.replies if reply.kind in SHOWN_REPLIES),
+            reply_token=reply_token(self._deps.secret_key, appeal.id),
             office=office_view(self._deps.office),
         )
 
@@ -129,6 +159,8 @@ def _answer(reply: Reply) -> CitizenAnswer:
     return CitizenAnswer(
         at=reply.created_at,
         text=reply.text,
-        attachment_names=tuple(attachment.name for attachment in reply.attachments),
+        files=tuple(
+            CitizenFile(sha256=file.sha256, name=file.name, size_bytes=file.size_bytes) for file in reply.attachments
+        ),
         state=reply.state,
     )

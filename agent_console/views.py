@@ -109,6 +109,8 @@ class AppealSummary(View):
     deadline_at: UtcDatetime
     answered_at: UtcDatetime | None
     closed_at: UtcDatetime | None
+    undelivered: bool  # the newest answer did not reach the citizen
+    transcription_needed: bool  # a message came as pictures that nobody has read for sure
 
 
 class AppealPage(View):
@@ -295,12 +297,20 @@ class CitizenStep(View):
     at: UtcDatetime | None
 
 
+class CitizenFile(View):
+    """A file of an answer: `POST /api/v1/citizen/files/{sha256}` gives its bytes."""
+
+    sha256: str
+    name: str
+    size_bytes: int
+
+
 class CitizenAnswer(View):
     """What we wrote to the citizen."""
 
     at: UtcDatetime
     text: str
-    attachment_names: tuple[str, ...]
+    files: tuple[CitizenFile, ...]
     state: DeliveryState
 
 
@@ -315,4 +325,5 @@ class CitizenStatusView(View):
     received_at: UtcDatetime
     deadline_at: UtcDatetime
     answers: tuple[CitizenAnswer, ...]  # oldest first
+    reply_token: str  # signed: a message that carries it joins this appeal
     office: OfficeView

@@ -715,6 +715,7 @@ export interface CitizenStatusView {
   received_at: string
   deadline_at: string
   answers: CitizenAnswer[]
+  reply_token: string
   office: OfficeView
 }
 /**
@@ -730,8 +731,16 @@ export interface CitizenStep {
 export interface CitizenAnswer {
   at: string
   text: string
-  attachment_names: string[]
+  files: CitizenFile[]
   state: DeliveryState
+}
+/**
+ * A file of an answer: `POST /api/v1/citizen/files/{sha256}` gives its bytes.
+ */
+export interface CitizenFile {
+  sha256: string
+  name: string
+  size_bytes: number
 }
 /**
  * A letter that is registered.

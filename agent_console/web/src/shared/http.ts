@@ -32,10 +32,16 @@ export const postJson = <T>(path: string, body: unknown) =>
 export const postForm = <T>(path: string, form: FormData) => request<T>('POST', path, form)
 export const remove = (path: string) => request<void>('DELETE', path)
 
-async function request<T>(method: string, path: string, body?: BodyInit, headers: HeadersInit = {}): Promise<T> {
-  let response: Response
+/** What a POST of JSON answers, where that is a file. */
+export async function postForBytes(path: string, body: unknown): Promise<Blob> {
+  const response = await ask('POST', path, JSON.stringify(body), { 'Content-Type': 'application/json' })
+  if (!response.ok) throw problemOf(response.status, (await response.json().catch(() => null)) as Partial<Problem> | null)
+  return response.blob()
+}
+
+async function ask(method: string, path: string, body?: BodyInit, headers: HeadersInit = {}): Promise<Response> {
   try {
-    response = await fetch(BASE + path, {
+    return await fetch(BASE + path, {
       method,
       body,
       headers: { Accept: 'application/json', ...CSRF_HEADER, ...headers },
@@ -45,6 +51,10 @@ async function request<T>(method: string, path: string, body?: BodyInit, headers
   } catch {
     throw new RequestError(0, 'unreachable', UNREACHABLE)
   }
+}
+
+async function request<T>(method: string, path: string, body?: BodyInit, headers: HeadersInit = {}): Promise<T> {
+  const response = await ask(method, path, body, headers)
   observeServerTime(response.headers.get('Date'))
   if (response.status === 204) return undefined as T
   const answer = await response.json().catch(() => null)

@@ -26,7 +26,8 @@ from appeals.event_chain import StoredEvent
 from appeals.numbering import mask_secret_codes
 from appeals.offer import Offer
 from appeals.reply import UNSENT_STATES, Reply, ReplyKind
-from appeals.transcript import Transcript
+from appeals.transcript import NEEDED, TRANSCRIPTION, Transcript
+from appeals.undelivered import UNDELIVERED
 from config.settings import OfficeSettings
 
 
@@ -73,6 +74,8 @@ def appeal_summary(appeal: Appeal) -> AppealSummary:
         deadline_at=appeal.deadline_at,
         answered_at=appeal.answered_at,
         closed_at=appeal.closed_at,
+        undelivered=UNDELIVERED in appeal.attributes,
+        transcription_needed=appeal.attributes.get(TRANSCRIPTION) == NEEDED,
     )
 
 

@@ -24,6 +24,7 @@ from appeals.reply import Reply
 from appeals.routing import RoutingChange, StatusChange
 from appeals.routing_commit import advance_fence, check_fence, write_routing, write_statuses
 from appeals.rows import agent_row, to_agent, to_offer
+from appeals.undelivered import UNDELIVERED, without_mark
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,6 +193,8 @@ class Lifecycle:
                 inline_max_bytes=self._inline_blob_max_bytes,
             )
             values: dict[str, Any] = {"state": AppealState.ANSWERED, "answered_at": transaction.now}
+            if UNDELIVERED in appeal.attributes:
+                values["attributes"] = without_mark(appeal)
             if close:
                 values |= {"state": AppealState.CLOSED, "closed_at": transaction.now}
             data = {"reply_id": str(reply.id)}

@@ -9,12 +9,14 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, bindparam, exists, select, update
 
 from appeals import tables
+from appeals.appeal import Appeal
 from appeals.errors import NotFoundError
 from appeals.event_chain import Event
 from appeals.notify import Changes, Notifier, appeal_changed
 from appeals.registry import Registry, Transaction
 from appeals.reply import UNSENT_STATES, DeliveryState, Reply
 from appeals.rows import to_reply
+from appeals.undelivered import bring_back, forget_undelivered
 
 SENDING_TIMEOUT = timedelta(minutes=10)  # a worker that took a reply for so long is dead: another one may send it
 _RANK = {
@@ -90,7 +92,9 @@ class Outbox:
             await transaction.connection.execute(_SETTLE, [_outcome_row(item, transaction) for item in outcomes])
             for item in outcomes:
                 transaction.events.append(_event(item.reply, item.state, detail=item.error))
-        await self._tell([(item.reply, item.state) for item in outcomes])
+            lost = [item.reply for item in outcomes if item.state is DeliveryState.FAILED]
+            brought_back = await bring_back(transaction, lost)
+        await self._tell([item.reply for item in outcomes], brought_back)
 
     async def report(self, connector: str, *, external_id: str, state: DeliveryState, detail: str = "") -> bool:
         """Note what a channel says of a reply it took; see `connectors.base.DeliveryReports`."""
@@ -111,7 +115,8 @@ class Outbox:
             values = {"state": state.value, "error": error, "external_id": reply.external_id or external_id}
             await transaction.connection.execute(update(tables.replies).where(column.id == reply.id).values(values))
             transaction.events.append(_event(reply, state, detail=detail))
-        await self._tell([(reply, state)])
+            brought_back = await bring_back(transaction, [reply] if state is DeliveryState.FAILED else [])
+        await self._tell([reply], brought_back)
         return True
 
     async def give_up(self, reply_id: str, *, reason: str) -> None:
@@ -128,8 +133,10 @@ class Outbox:
                 return
             values = {"state": DeliveryState.FAILED.value, "error": reason}
             await transaction.connection.execute(update(tables.replies).where(column.id == key).values(values))
-            transaction.events.append(_event(to_reply(row), DeliveryState.FAILED, detail=reason))
-        await self._tell([(to_reply(row), DeliveryState.FAILED)])
+            reply = to_reply(row)
+            transaction.events.append(_event(reply, DeliveryState.FAILED, detail=reason))
+            brought_back = await bring_back(transaction, [reply])
+        await self._tell([reply], brought_back)
 
     async def retry(self, reply_id: UUID) -> None:
         """Send a failed reply again from the start. Raises NotFoundError unless it has failed."""
@@ -139,23 +146,21 @@ class Outbox:
             values = {"state": DeliveryState.QUEUED.value, "attempts": 0, "next_attempt_at": transaction.now}
             if (await transaction.connection.execute(statement.values(values))).rowcount != 1:
                 raise NotFoundError(f"no failed reply {reply_id}")
+            await forget_undelivered(transaction, reply_id)
         await self._notifier.notify(Changes(deliver=[reply_id]))
 
-    async def _tell(self, changed: Sequence[tuple[Reply, DeliveryState]]) -> None:
-        """Let the agent's console know how far the answer has got."""
-        messages: list[tuple[str, dict[str, object]]] = []
-        appeals = {
-            appeal.id: appeal
-            for appeal in await self._registry.appeals_by_id(
-                [reply.appeal_id for reply, _ in changed if reply.agent_id is not None]
-            )
-        }
-        for reply, _ in changed:
-            appeal = appeals.get(reply.appeal_id)
-            if reply.agent_id is not None and appeal is not None:
-                messages.append((reply.agent_id, appeal_changed(appeal)))
-        if messages:
-            await self._notifier.notify(Changes(agent_messages=list(messages)))
+    async def _tell(self, replies: Sequence[Reply], brought_back: Sequence[Appeal]) -> None:
+        """Let the agents' consoles know how far their answers have got, and the router what is back."""
+        answered = {reply.appeal_id: reply.agent_id for reply in replies if reply.agent_id is not None}
+        appeals = {appeal.id: appeal for appeal in await self._registry.appeals_by_id(list(answered))}
+        messages = [
+            (agent_id, appeal_changed(appeals[appeal_id]))
+            for appeal_id, agent_id in answered.items()
+            if agent_id is not None and appeal_id in appeals
+        ]
+        changes = Changes(route_appeals=[appeal.id for appeal in brought_back], agent_messages=list(messages))
+        if changes:
+            await self._notifier.notify(changes)
 
 
 def _waits_for_another() -> ColumnElement[bool]:

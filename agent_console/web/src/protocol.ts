@@ -337,6 +337,8 @@ export interface AppealSummary {
   deadline_at: string
   answered_at: string | null
   closed_at: string | null
+  undelivered: boolean
+  transcription_needed: boolean
 }
 /**
  * A fresh picture, sent unasked when the queue lost messages under a live connection: replace everything by it.

@@ -4,18 +4,22 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
+from appeals.agent import Agent
+from appeals.appeal import Appeal
 from appeals.blobs import FileBlobStore
 from appeals.database import registry_url
 from appeals.envelope import AppealEnvelope, BlobRef, Channel, ContactPoint, ContactPointKind
 from appeals.intake import Intake
 from appeals.intake_policy import IntakePolicy
-from appeals.lifecycle import Lifecycle
+from appeals.lifecycle import Classification, Lifecycle
 from appeals.notify import Changes
 from appeals.registration import Registration
 from appeals.registry import Registry
+from appeals.routing import OfferDraft, Placement, RoutingChange
 from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 
 SECRET_KEY = b"k" * 32
@@ -109,3 +113,18 @@ def registered(intake: Intake, message: Callable[..., Any]) -> Callable[..., Any
         return await intake.register(*message(external_id, **values))
 
     return register
+
+
+async def assign(appeal_id: UUID, lifecycle: Lifecycle, registry: Registry, *, fence: int = 1) -> Appeal:
+    """Bring a registered appeal into anna's hands."""
+    await lifecycle.put_agent(Agent(id="anna", name="Anna", skills={"triage": 1}), "hash")
+    await lifecycle.take_fence("router", fence)
+    appeal = await registry.appeal(appeal_id)
+    found = {"topic": "unknown", "confidence": 0.1, "language": "ru", "priority": 10}
+    await lifecycle.classify([Classification(appeal_id=appeal_id, version=appeal.version, **found)])
+    appeal = await registry.appeal(appeal_id)
+    draft = OfferDraft(id=uuid4(), agent_id="anna", step=0, due_at=registry.now())
+    placement = Placement(queue="triage", rule="r", priority=1, rule_set="h" * 64)
+    change = RoutingChange(appeal_id=appeal_id, version=appeal.version, placement=placement, offer=draft)
+    assert not await lifecycle.commit_routing([change], fence=fence)
+    return await lifecycle.accept_offer(draft.id, "anna")

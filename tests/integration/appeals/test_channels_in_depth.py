@@ -13,6 +13,7 @@ from appeals.envelope import AuthenticityResult, Channel, ContactPoint, ContactP
 from appeals.lifecycle import Classification
 from appeals.outbox import DeliveryOutcome, Outbox
 from appeals.reply import DeliveryState
+from tests.integration.appeals.conftest import assign
 
 FORGED = (AuthenticityResult(method="dmarc", result="fail"),)
 EMAIL = ContactPoint(kind=ContactPointKind.EMAIL, value="citizen@example.org")
@@ -148,3 +149,62 @@ async def test_a_citizen_asks_about_their_own_appeals_only(registered, registry)
     assert [item.number for item in await desk.open_appeals(EMAIL)] == [mine.number]
     stranger = ContactPoint(kind=ContactPointKind.PHONE, value="+79990000000")
     assert await desk.open_appeals(stranger) == []
+
+
+@pytest.fixture
+def answered(registered, registry, lifecycle):
+    """Register a message, answer it, and let the answer be sent; returns the appeal and the outbox's reply."""
+
+    async def make(outbox: Outbox, *, close: bool = False):
+        registration = await registered()
+        held = await assign(registration.appeal_id, lifecycle, registry)
+        answer = await lifecycle.answer(held.id, agent_id="anna", version=held.version, text="Ответ", close=close)
+        for _ in range(2):  # the acknowledgement goes first
+            replies = await outbox.begin(await outbox.due(limit=5))
+            outcomes = [
+                DeliveryOutcome(reply=reply, state=DeliveryState.SENT, external_id=reply.message_id)
+                for reply in replies
+            ]
+            await outbox.settle(outcomes)
+        return held, answer
+
+    return make
+
+
+@pytest.mark.parametrize(("close", "state"), [(False, AppealState.ASSIGNED), (True, AppealState.WAITING)])
+async def test_an_answer_that_did_not_arrive_brings_the_appeal_back(
+    answered, registry, lifecycle, notifier, close, state
+):
+    """A bounce days later: to the agent's desk, or into the queue if the appeal was closed; its age kept, marked."""
+    outbox = Outbox(registry, notifier=notifier)
+    held, answer = await answered(outbox, close=close)
+    assert await outbox.report("email", external_id=answer.message_id, state=DeliveryState.FAILED, detail="5.1.1")
+    appeal = await registry.appeal(held.id)
+    assert (appeal.state, appeal.waiting_since) == (state, held.waiting_since)
+    assert appeal.attributes["undelivered"] == "true"
+    assert notifier.all("route_appeals")[-1] == held.id
+    assert notifier.all("agent_messages")[-1][1]["state"] == state.value
+    await outbox.report("email", external_id=answer.message_id, state=DeliveryState.FAILED, detail="again")
+    assert (await registry.appeal(held.id)).version == appeal.version
+    await outbox.retry(answer.id)
+    assert "undelivered" not in (await registry.appeal(held.id)).attributes
+    assert not (await registry.check_history()).faults
+
+
+async def test_a_failed_acknowledgement_brings_nothing_back(registered, registry, notifier):
+    """Nobody has to answer because a form letter did not arrive; its state is shown."""
+    outbox = Outbox(registry, notifier=notifier)
+    registration = await registered()
+    (reply,) = await outbox.begin(await outbox.due(limit=1))
+    await outbox.settle([DeliveryOutcome(reply=reply, state=DeliveryState.FAILED, error="no such user")])
+    assert (await registry.appeal(registration.appeal_id)).version == 1
+
+
+async def test_another_answer_takes_the_mark_off(answered, registry, lifecycle, notifier):
+    """The agent writes again."""
+    outbox = Outbox(registry, notifier=notifier)
+    held, answer = await answered(outbox)
+    await outbox.report("email", external_id=answer.message_id, state=DeliveryState.FAILED)
+    back = await registry.appeal(held.id)
+    await lifecycle.answer(held.id, agent_id="anna", version=back.version, text="Ещё раз")
+    assert "undelivered" not in (await registry.appeal(held.id)).attributes

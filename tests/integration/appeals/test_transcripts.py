@@ -4,14 +4,12 @@ from uuid import uuid4
 
 import pytest
 
-from appeals.agent import Agent
 from appeals.appeal import AppealState
 from appeals.envelope import Channel, ContactPoint, ContactPointKind
 from appeals.errors import NotFoundError, NotHolderError, PermanentError
-from appeals.lifecycle import Classification
-from appeals.routing import OfferDraft, Placement, RoutingChange
 from appeals.transcript import TranscriptSource, TranscriptState
 from appeals.transcripts import Transcripts
+from tests.integration.appeals.conftest import assign
 
 FAX = {"channel": Channel.FAX, "connector": "fax", "subject": "", "recognise": True}
 SENDER = ContactPoint(kind=ContactPointKind.FAX, value="+74951234567")
@@ -32,21 +30,6 @@ def fax(intake, message):
         return await intake.register(envelope, contents)
 
     return register
-
-
-async def _assigned(appeal_id, lifecycle, registry, transaction_fence=1):
-    """Bring a registered appeal into anna's hands."""
-    await lifecycle.put_agent(Agent(id="anna", name="Anna", skills={"triage": 1}), "hash")
-    await lifecycle.take_fence("router", transaction_fence)
-    appeal = await registry.appeal(appeal_id)
-    found = {"topic": "unknown", "confidence": 0.1, "language": "ru", "priority": 10}
-    await lifecycle.classify([Classification(appeal_id=appeal_id, version=appeal.version, **found)])
-    appeal = await registry.appeal(appeal_id)
-    draft = OfferDraft(id=uuid4(), agent_id="anna", step=0, due_at=registry.now())
-    placement = Placement(queue="triage", rule="r", priority=1, rule_set="h" * 64)
-    change = RoutingChange(appeal_id=appeal_id, version=appeal.version, placement=placement, offer=draft)
-    assert not await lifecycle.commit_routing([change], fence=transaction_fence)
-    return await lifecycle.accept_offer(draft.id, "anna")
 
 
 async def test_a_fax_is_registered_first_and_read_afterwards(fax, transcripts, registry, notifier):
@@ -82,7 +65,7 @@ async def test_what_recognition_is_not_sure_of_an_agent_types_in(fax, transcript
     await transcripts.recognised(registration.envelope_id, text="В п0д", confidence=0.3, accepted=False, detail="low")
     appeal = await registry.appeal(registration.appeal_id)
     assert appeal.attributes["transcription"] == "needed"
-    held = await _assigned(registration.appeal_id, lifecycle, registry)
+    held = await assign(registration.appeal_id, lifecycle, registry)
     typed = {"envelope_id": registration.envelope_id, "version": held.version, "text": "Нет света", "pass_on": True}
     with pytest.raises(NotHolderError):
         await transcripts.typed(held.id, agent_id="boris", **typed)
@@ -104,7 +87,7 @@ async def test_an_agent_may_keep_what_they_typed_in(fax, transcripts, registry, 
     """Without passing on, the appeal stays in the agent's hands."""
     registration = await fax()
     await transcripts.recognised(registration.envelope_id, text="", confidence=None, accepted=False, detail="no OCR")
-    held = await _assigned(registration.appeal_id, lifecycle, registry)
+    held = await assign(registration.appeal_id, lifecycle, registry)
     kept = await transcripts.typed(
         held.id,
         envelope_id=registration.envelope_id,
@@ -121,7 +104,7 @@ async def test_a_second_fax_of_an_assigned_appeal_is_read_beside_it(fax, transcr
     talk = {"threading": {"conversation": "fax:+74951234567"}}
     first = await fax("f1", **talk)
     await transcripts.recognised(first.envelope_id, text="one", confidence=0.9, accepted=True)
-    held = await _assigned(first.appeal_id, lifecycle, registry)
+    held = await assign(first.appeal_id, lifecycle, registry)
     second = await fax("f2", **talk)
     assert second.joined
     await transcripts.recognised(second.envelope_id, text="two", confidence=0.9, accepted=True)

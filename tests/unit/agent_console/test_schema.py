@@ -58,6 +58,8 @@ APPEAL = views.AppealSummary(
     deadline_at=AT,
     answered_at=None,
     closed_at=None,
+    undelivered=False,
+    transcription_needed=True,
 )
 REPLY = views.ReplyView(
     id=ID,

@@ -143,6 +143,7 @@ const en: typeof ru = {
     alt: '{name}, page {page}',
   },
   transcript: {
+    short: 'To be typed in',
     pending: 'The text is being read off the pages…',
     needed: 'The text could not be read for sure (confidence {confidence}). Type it in by the pages.',
     by_ocr: 'Read off the pages by text recognition, confidence {confidence}',
@@ -282,6 +283,7 @@ const en: typeof ru = {
       answered: 'Answered',
       closed: 'Closed',
       released: 'Given back to the queue',
+      undelivered: 'An answer did not reach the citizen',
       reopened: 'Opened again',
     },
     envelope: {

@@ -151,6 +151,7 @@ export default {
     alt: '{name}, страница {page}',
   },
   transcript: {
+    short: 'Набрать текст',
     pending: 'Текст распознаётся…',
     needed: 'Текст распознан ненадёжно (уверенность {confidence}). Наберите его, глядя на страницы.',
     by_ocr: 'Распознано с изображения, уверенность {confidence}',
@@ -290,6 +291,7 @@ export default {
       answered: 'Дан ответ',
       closed: 'Закрыто',
       released: 'Возвращено в очередь',
+      undelivered: 'Ответ не дошёл до заявителя',
       reopened: 'Открыто снова',
     },
     envelope: {

@@ -54,7 +54,7 @@ const en: typeof ru = {
   answers: 'Answers',
   no_answers: 'There are no answers yet.',
   answer_at: 'Answer of {date}',
-  files: 'Files of this answer',
+  answer_files: 'Files of this answer',
   download: 'Download {name} ({size})',
   write: 'Write an appeal',
   delivery: {

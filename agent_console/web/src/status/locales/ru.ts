@@ -52,7 +52,7 @@ export default {
   answers: 'Ответы',
   no_answers: 'Ответов пока нет.',
   answer_at: 'Ответ от {date}',
-  files: 'Файлы к ответу',
+  answer_files: 'Файлы к ответу',
   download: 'Скачать {name} ({size})',
   write: 'Написать обращение',
   delivery: {

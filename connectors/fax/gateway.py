@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from appeals.errors import PermanentError
 from appeals.reply import DeliveryState
+
+
+class PagesGoneError(PermanentError):
+    """The gateway has a received fax's pages no more, or will never hand them out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,18 +23,29 @@ class ReceivedFax:
     received_at: datetime | None  # by the gateway's clock, aware UTC
     document: bytes | None
     declared_media_type: str
+    media_url: str = ""  # where the gateway says the document is; it may expire
     failure: str = ""  # what went wrong on the line, if the transmission broke off
     fields: Mapping[str, str] = field(default_factory=dict)  # what else the gateway said, by its own names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FaxOutcome:
-    """What became of a fax we sent."""
+    """How far a fax we sent has got."""
 
     fax_id: str
     state: DeliveryState
     detail: str
     ours: bool  # it carries our label: a report nobody knows has then only come too early
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IgnoredCall:
+    """A call that tells nothing we keep: a fax is on its way in."""
+
+    reason: str
+
+
+GatewayCall = ReceivedFax | FaxOutcome | IgnoredCall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +70,22 @@ class FaxGateway(Protocol):
     """One provider. Stateless but for its HTTP session."""
 
     name: str  # the {gateway} of /hooks/fax/{gateway}
+    challenge: str  # value of WWW-Authenticate in our refusals (RFC 9110 §11.6.1)
 
-    def authenticated(self, headers: Mapping[str, str]) -> bool:
+    @property
+    def receives(self) -> bool:
+        """Whether its hook is set up."""
+        ...
+
+    def may_call(self, headers: Mapping[str, str]) -> bool:
+        """Tell by the headers alone whether the call's body is worth reading."""
+        ...
+
+    def authenticated(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Tell in constant time whether the call to our hook comes from the gateway."""
         ...
 
-    async def parse(self, content_type: str, body: bytes) -> ReceivedFax | FaxOutcome:
+    async def parse(self, content_type: str, body: bytes) -> GatewayCall:
         """Read a call to our hook.
 
         Raises DecodeError if it is not this gateway's protocol at all, PermanentError if it is, but cannot be
@@ -67,8 +93,8 @@ class FaxGateway(Protocol):
         """
         ...
 
-    async def download(self, fax_id: str) -> bytes:
-        """Fetch a received fax's document. Raises TransientError or PermanentError."""
+    async def download(self, fax: ReceivedFax) -> bytes:
+        """Fetch a received fax's document. Raises TransientError or PagesGoneError."""
         ...
 
     async def send(self, fax: OutgoingFax) -> str:

@@ -20,6 +20,8 @@ MARGIN_MM = 20.0
 
 _NUMBER_LABELS = {"ru": "Обращение №", "en": "Appeal No."}
 _PAGE_LABELS = {"ru": "стр.", "en": "p."}
+_TO_LABELS = {"ru": "Кому: факс", "en": "To: fax"}
+_FROM_LABELS = {"ru": "от", "en": "from"}
 
 
 class _LetterPages(FPDF):
@@ -41,8 +43,19 @@ class _LetterPages(FPDF):
         self.cell(0, LINE_MM, f"{self._foot}, {self._page_label} {self.page_no()} / {{nb}}", align="C")
 
 
-def render_letter(text: str, *, subject: str, number: str, language: str, written_at: datetime) -> bytes:
+def render_letter(
+    text: str,
+    *,
+    subject: str,
+    number: str,
+    language: str,
+    written_at: datetime,
+    recipient: str = "",
+    sender: str = "",
+) -> bytes:
     """Return a PDF of the answer. `language`: ru, en; any other gets English labels.
+
+    `recipient` and `sender` are fax numbers for the line at the top: machines are shared, and sheets get mislaid.
 
     A character that the font lacks is shown as a box: the text around it still arrives. Takes some 100 ms: call it
     in a thread. Deterministic for the same arguments.
@@ -53,6 +66,11 @@ def render_letter(text: str, *, subject: str, number: str, language: str, writte
     pages.set_creation_date(written_at)
     pages.set_title(title)
     pages.add_page()
+    if recipient:
+        whom = f"{_TO_LABELS[spoken]} {recipient}" + (f", {_FROM_LABELS[spoken]} {sender}" if sender else "")
+        pages.set_font(FONT, size=BODY_PT)
+        pages.multi_cell(0, LINE_MM, f"{whom}, {written_at:%d.%m.%Y}", align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        pages.ln(LINE_MM / 2)
     for heading in filter(None, (title, _printable(subject))):
         pages.set_font(FONT, style="B", size=HEADING_PT)
         pages.multi_cell(0, LINE_MM + 1, heading, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)

@@ -9,7 +9,8 @@ import aiohttp
 
 from appeals.errors import PermanentError, TransientError
 from config.settings import FaxSettings
-from connectors.fax.gateway import FaxOutcome, OutgoingFax, ReceivedFax
+from connectors.fax.gateway import GatewayCall, OutgoingFax, ReceivedFax
+from connectors.fax.media_download import fetch_document
 from connectors.fax.sinch_event import LABEL, parse_event
 from connectors.http_outcome import basic_authorization, check_outcome
 
@@ -34,6 +35,7 @@ class SinchGateway:
     """One Sinch project."""
 
     name = "sinch"
+    challenge = 'Basic realm="fax", charset="UTF-8"'  # RFC 7617 §2
 
     def __init__(self, settings: FaxSettings, *, public_url: str) -> None:
         self._settings = settings
@@ -41,7 +43,12 @@ class SinchGateway:
         self._callback_url = _callback_url(settings, public_url)
         self._session: aiohttp.ClientSession | None = None
 
-    def authenticated(self, headers: Mapping[str, str]) -> bool:
+    @property
+    def receives(self) -> bool:
+        """Whether user name and password for our hook are set."""
+        return bool(self._settings.webhook_username and self._settings.webhook_password.get_secret_value())
+
+    def may_call(self, headers: Mapping[str, str]) -> bool:
         """Tell in constant time whether the call carries the user name and password set for our hook."""
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         username, password = self._settings.webhook_username, self._settings.webhook_password.get_secret_value()
@@ -50,24 +57,18 @@ class SinchGateway:
         wanted = basic_authorization(username, password).partition(" ")[2]
         return hmac.compare_digest(given.strip().encode("utf-8", "replace"), wanted.encode())
 
-    async def parse(self, content_type: str, body: bytes) -> ReceivedFax | FaxOutcome:
+    def authenticated(self, headers: Mapping[str, str], body: bytes) -> bool:  # noqa: ARG002 - signs no body
+        """Tell the same as `may_call`."""
+        return self.may_call(headers)
+
+    async def parse(self, content_type: str, body: bytes) -> GatewayCall:
         """Read a call to our hook; raises DecodeError or PermanentError."""
         return await parse_event(content_type, body)
 
-    async def download(self, fax_id: str) -> bytes:
+    async def download(self, fax: ReceivedFax) -> bytes:
         """Fetch a received fax as PDF: GET /faxes/{id}/file.pdf."""
-        url = f"{self._faxes_url}/{quote(fax_id, safe='')}/file.pdf"
-        try:
-            async with self._open_session().get(url, allow_redirects=False) as response:
-                check_outcome(response.status, response.headers, what=WHAT)
-                content = await response.content.read(self._settings.max_body_bytes + 1)
-                while len(content) <= self._settings.max_body_bytes and not response.content.at_eof():
-                    content += await response.content.read(self._settings.max_body_bytes + 1 - len(content))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransientError(f"{WHAT}: {type(error).__name__}") from error
-        if len(content) > self._settings.max_body_bytes:
-            raise PermanentError("the document is larger than fax.max_body_bytes")
-        return content
+        url = f"{self._faxes_url}/{quote(fax.fax_id, safe='')}/file.pdf"
+        return await fetch_document(self._open_session(), url, max_bytes=self._settings.max_body_bytes, what=WHAT)
 
     async def send(self, fax: OutgoingFax) -> str:
         """Hand a fax over: POST /faxes as JSON. The API knows no idempotency key: a repeated call is a second fax."""

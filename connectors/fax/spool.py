@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from watchfiles import awatch
@@ -35,6 +36,7 @@ class SpooledFile:
     path: Path
     content: bytes
     aged: bool
+    mtime_s: float  # when it was written, seconds since 1970
 
     @cached_property
     def sha256(self) -> str:
@@ -53,6 +55,34 @@ class SpoolVerdict(StrEnum):
     REGISTERED = "registered"  # goes to done/
     QUARANTINED = "quarantined"  # goes to failed/
     LATER = "later"  # stays
+
+
+class SpoolLayout(Protocol):
+    """What the folder's owner does with its files."""
+
+    settle_s: float  # a file unchanged for so long is complete
+
+    def wants(self, name: str) -> bool:
+        """Tell whether a file of this name is a fax, and nobody's upload under way."""
+        ...
+
+    def is_complete(self, path: Path) -> bool:
+        """Tell whether a file that has settled may be taken. Raises OSError."""
+        ...
+
+
+class PlainLayout:
+    """Whoever puts a file there has it taken in."""
+
+    settle_s = SETTLE_S
+
+    def wants(self, name: str) -> bool:
+        """Let hidden files and uploads under way alone."""
+        return not name.startswith(".") and Path(name).suffix.lower() not in PARTIAL_SUFFIXES
+
+    def is_complete(self, path: Path) -> bool:  # noqa: ARG002 - having settled is all that can be known
+        """Return True."""
+        return True
 
 
 Take = Callable[[SpooledFile], Awaitable[SpoolVerdict]]
@@ -88,16 +118,21 @@ class Spool:
         take: Take,
         refuse: Refuse,
         max_bytes: int,
-        settle_s: float = SETTLE_S,
+        layout: SpoolLayout,
+        settle_s: float | None = None,
         unreadable_after_s: float = UNREADABLE_AFTER_S,
         scan_interval_s: float = SCAN_INTERVAL_S,
     ) -> None:
-        """`take` gets each complete file, `refuse` each one of more than `max_bytes`; TransientError means later."""
+        """`take` gets each complete file, `refuse` each one of more than `max_bytes`; TransientError means later.
+
+        `settle_s`: other than the layout's.
+        """
         self._folder = folder
         self._take = take
         self._refuse = refuse
         self._max_bytes = max_bytes
-        self._settle_s = settle_s
+        self._layout = layout
+        self._settle_s = layout.settle_s if settle_s is None else settle_s
         self._unreadable_after_s = unreadable_after_s
         self._scan_interval_s = scan_interval_s
         self._seen: dict[Path, tuple[_Stamp, float]] = {}  # stamp, and since when (monotonic) it is the same
@@ -154,17 +189,15 @@ class Spool:
     def _candidates(self) -> Iterator[Path]:
         with os.scandir(self._folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                path = Path(entry.path)
-                hidden = entry.name.startswith(".") or path.suffix.lower() in PARTIAL_SUFFIXES
                 # A link is never followed: it could have us register /etc/shadow.
-                if not hidden and entry.is_file(follow_symlinks=False):
-                    yield path
+                if self._layout.wants(entry.name) and entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
 
     async def _look_at(self, path: Path) -> bool:
         """Take the file if it is complete; False if that is still to be seen."""
         stamp = _Stamp.of(path)
         unchanged_s = self._unchanged_s(path, stamp)
-        if unchanged_s < self._settle_s:
+        if unchanged_s < self._settle_s or not await asyncio.to_thread(self._layout.is_complete, path):
             return False
         if stamp.size_bytes > self._max_bytes:
             verdict, label = await self._refuse(path, stamp.size_bytes), str(time.time_ns())
@@ -172,7 +205,8 @@ class Spool:
             content = await asyncio.to_thread(path.read_bytes)
             if _Stamp.of(path) != stamp:
                 return False
-            file = SpooledFile(path=path, content=content, aged=unchanged_s >= self._unreadable_after_s)
+            aged = unchanged_s >= self._unreadable_after_s
+            file = SpooledFile(path=path, content=content, aged=aged, mtime_s=stamp.mtime_ns / 1e9)
             verdict, label = await self._take(file), file.sha256[:16]
         if verdict is SpoolVerdict.LATER:
             return False

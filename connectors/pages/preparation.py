@@ -3,6 +3,7 @@
 Tesseract reads letters best when they are 20 to 30 pixels high, that is at 300 dots an inch, and in straight lines.
 """
 
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
@@ -23,6 +24,10 @@ MAX_SKEW_DEGREES = 3.0
 SKEW_STEP_DEGREES = 0.25
 DARK_BELOW = 128
 
+ALL_NEIGHBOURS = 8
+BLACK_ROW = 8  # of 255, the mean of a row: a rule of a form leaves the margins white
+MAX_BLACK_ROWS = 100  # more are a picture
+
 
 def prepare_page(content: bytes, page: int) -> tuple[dict[str, Any], tuple[bytes, bytes]]:
     """Return a page as `PageRenderer.prepare_page` has it: header, and PNG and ink map. Raises DecodeError."""
@@ -42,8 +47,25 @@ def _draw(content: bytes, page: int) -> tuple[Image.Image, bool]:
         image = draw_page(content, page, max_px=MAX_PX).convert("L")
         return _scale(image, A4_WIDTH_PX / min(image.size)), False
     scanned = TiffDocument(content).page(page - 1)
+    bilevel = scanned.image.mode == "1"
+    if bilevel:
+        scanned = replace(scanned, image=_clean(scanned.image))
     image = square_pixels(scanned).convert("L")
-    return _scale(image, READING_DPI / max(scanned.dpi)), scanned.image.mode == "1"
+    return _scale(image, READING_DPI / max(scanned.dpi)), bilevel
+
+
+def _clean(page: Image.Image) -> Image.Image:
+    """Return a black and white page without what the line added: lone dots, and rows that are all black."""
+    grey = page.convert("L")
+    ink = grey.point(lambda level: 0 if level else 1)
+    neighbours = ink.filter(ImageFilter.Kernel((3, 3), (1, 1, 1, 1, 0, 1, 1, 1, 1), scale=1))
+    grey.paste(255, mask=neighbours.point(lambda count: 255 if count == 0 else 0))
+    grey.paste(0, mask=neighbours.point(lambda count: 255 if count == ALL_NEIGHBOURS else 0))
+    means = grey.resize((1, grey.height), Image.Resampling.BOX).tobytes()
+    black_rows = [row for row, mean in enumerate(means) if mean < BLACK_ROW]
+    for row in black_rows if len(black_rows) <= MAX_BLACK_ROWS else ():
+        grey.paste(grey.crop((0, row - 1, grey.width, row)) if row else 255, (0, row, grey.width, row + 1))
+    return grey
 
 
 def _scale(image: Image.Image, factor: float) -> Image.Image:

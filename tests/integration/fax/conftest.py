@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import pytest
@@ -16,6 +16,19 @@ from tests.integration.kiosk.recording_intake import RecordingIntake, RecordingR
 
 OURS = "+78120000000"
 CITIZEN = "+78121234567"
+
+
+@dataclass
+class MemoryCursors:
+    """Positions as the registry keeps them: what was put last."""
+
+    values: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    async def get(self, connector: str, name: str) -> str | None:
+        return self.values.get((connector, name))
+
+    async def put(self, connector: str, name: str, value: str) -> None:
+        self.values[connector, name] = value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +79,12 @@ async def fax_site() -> AsyncIterator[FaxSite]:
             max_pages=10,
         )
         # The hook's address is needed to build the connector, whose routes the server needs: the port is chosen first.
-        connector = build(settings, make_ports(intake, reports=reports, public_url="http://127.0.0.1:1"))
+        connector = build(
+            settings,
+            replace(make_ports(intake, reports=reports, public_url="http://127.0.0.1:1"), cursors=MemoryCursors()),
+        )
         url = await stack.enter_async_context(serving(connector))
-        connector._gateway._callback_url = f"http://hook:hook-pass@{url.removeprefix('http://')}/hooks/fax/sinch"
+        connector._sender._callback_url = f"http://hook:hook-pass@{url.removeprefix('http://')}/hooks/fax/sinch"
         gateway.webhook_url = f"{url}/hooks/fax/sinch"
         session = await stack.enter_async_context(aiohttp.ClientSession())
         yield FaxSite(

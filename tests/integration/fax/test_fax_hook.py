@@ -102,12 +102,13 @@ async def test_fetches_a_document_that_was_not_sent_along(fax_site: FaxSite):
     assert fax_site.intake.only.attachments[0].detected_media_type == "application/pdf"
 
 
-async def test_a_document_that_is_gone_is_quarantined(fax_site: FaxSite):
-    """No file and 404 at the gateway: the call is kept for a person, with what it said of the sender."""
+async def test_a_document_that_is_gone_is_registered_without_pages(fax_site: FaxSite):
+    """No file and 404 at the gateway: an agent gets the fact, with the sender's number to call."""
     assert await fax_site.gateway.send_incoming(None, sender=CITIZEN, recipient=OURS, fax_id="gone") == 200
-    ((item, content),) = fax_site.intake.quarantined.values()
-    assert "404" in item.reason
-    assert b"gone" in content
+    envelope = fax_site.intake.only
+    assert (envelope.marks, envelope.recognise, envelope.sender.value) == (("pages_missing",), False, CITIZEN)
+    assert "404" in envelope.text
+    assert "gone" in envelope.text
 
 
 async def test_broken_off_transmission_says_so(fax_site: FaxSite):
@@ -147,7 +148,8 @@ async def test_quarantined_call_can_be_retried(fax_site: FaxSite, webhook_format
         make_fax_document(["x"] * 11), sender=CITIZEN, recipient=OURS, fax_id="long", webhook_format=webhook_format
     )
     ((item, content),) = fax_site.intake.quarantined.values()
-    fax_site.connector._settings = fax_site.connector._settings.model_copy(update={"max_pages": 20})
+    receiver = fax_site.connector._receiver
+    receiver._settings = receiver._settings.model_copy(update={"max_pages": 20})
     await fax_site.connector.retry(content, item.context)
     assert fax_site.intake.only.external_id == "long"
     assert fax_site.intake.only.fields["pages"] == "11"

@@ -113,7 +113,7 @@ async def test_gateway_busy_or_down_is_transient(fax_site: FaxSite, status: int)
 
 async def test_gateway_out_of_reach_is_transient(fax_site: FaxSite):
     """A refused connection is tried again."""
-    fax_site.connector._gateway._faxes_url = "http://127.0.0.1:1/v3/projects/p1/faxes"
+    fax_site.connector._sender._faxes_url = "http://127.0.0.1:1/v3/projects/p1/faxes"
     with pytest.raises(TransientError):
         await fax_site.connector.send(make_message())
 

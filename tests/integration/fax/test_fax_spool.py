@@ -34,7 +34,7 @@ def make_connector(spool: Path, intake: RecordingIntake, *, unreadable_after_s: 
     settings = FaxSettings(enabled=True, spool_dir=spool, number="+78120000000", max_body_bytes=max_bytes)
     ports = make_ports(intake)
     gateway = SinchGateway(settings, public_url=ports.public_url)
-    return FaxConnector(settings, ports, gateway=gateway, settle_s=0.1, unreadable_after_s=unreadable_after_s)
+    return FaxConnector(settings, ports, gateways=(gateway,), settle_s=0.1, unreadable_after_s=unreadable_after_s)
 
 
 @asynccontextmanager
@@ -273,7 +273,7 @@ async def test_unusable_folder_is_a_configuration_error(tmp_path: Path, intake: 
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match=r"fax\.spool_dir: .*file"):
         await make_connector(tmp_path / "file", intake).start()
-    with pytest.raises(ConfigurationError, match="spool_dir, or both"):
+    with pytest.raises(ConfigurationError, match="or spool_dir"):
         await FaxConnector(
-            FaxSettings(), make_ports(intake), gateway=SinchGateway(FaxSettings(), public_url="x")
+            FaxSettings(), make_ports(intake), gateways=[SinchGateway(FaxSettings(), public_url="x")]
         ).start()

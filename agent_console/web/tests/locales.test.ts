@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import consoleEn from '../src/console/locales/en'
 import consoleRu from '../src/console/locales/ru'
+import { letterEn, letterRu } from '../src/console/letter/locales'
 import statusEn from '../src/status/locales/en'
 import statusRu from '../src/status/locales/ru'
 import writeEn from '../src/write/locales/en'
@@ -18,6 +19,7 @@ function* leaves(words: Words, path = ''): Generator<[string, string]> {
 
 test.each([
   ['console', consoleRu as Words, consoleEn as Words],
+  ['letter', letterRu as Words, letterEn as Words],
   ['status', statusRu as Words, statusEn as Words],
   ['write', writeRu as Words, writeEn as Words],
 ])('the %s page says everything in both languages, with the same values filled in', (_, ru, en) => {

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from tests import servers
+from tests.clamd import ClamdServer, running_clamd
 from tests.dovecot import DovecotServer, running_dovecot
 from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
 
@@ -103,6 +104,16 @@ def own_dovecot_server() -> Iterator[DovecotServer]:
     """Run a Dovecot of this test's own, to `kill()` and `restart()` at will."""
     try:
         with running_dovecot() as server:
+            yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture
+def own_clamd_server() -> Iterator[ClamdServer]:
+    """Run a clamd of this test's own (it takes a tenth of a second), to kill at will."""
+    try:
+        with running_clamd() as server:
             yield server
     except ServerNotFoundError as error:
         _missing(error)

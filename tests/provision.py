@@ -1,4 +1,4 @@
-"""Provide what tests need beyond pip: Chromium, Redis, PostgreSQL, swaks. Run by `make setup-dev`; quick when all is there.
+"""Provide what tests need beyond pip: Chromium, Redis, PostgreSQL, Dovecot, ClamAV, swaks. Run by `make setup-dev`; quick when all is there.
 
 It prints one line a thing and never fails the set-up: what is missing is skipped by the tests on a developer's
 machine and fails them in CI.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script; the modules import each other
 
+from tests.clamd import find_clamd
 from tests.dovecot import find_dovecot
 from tests.servers import ServerNotFoundError, find_chromium, find_postgres_bin, find_redis_server, find_swaks
 
@@ -72,6 +73,7 @@ def main() -> None:
     _provide("PostgreSQL", find_postgres_bin, [lambda: _apt_install("postgresql")])
     _provide("swaks", find_swaks, [lambda: _apt_install("libnet-ssleay-perl") and _apt_install("swaks")])
     _provide("Dovecot", find_dovecot, [lambda: _apt_install("dovecot-imapd")])
+    _provide("ClamAV", find_clamd, [lambda: _apt_install("clamav-daemon")])
     _provide("Chromium", find_chromium, [lambda: _apt_install("chromium"), _install_playwright_chromium])
 
 

@@ -1,7 +1,9 @@
 """Settings: frozen pydantic sections, read once by the composition root and handed out."""
 
+import re
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -161,6 +163,25 @@ def _as_list(value: object) -> object:
     return (value,) if isinstance(value, Mapping) else value
 
 
+def _check_number_pattern(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    if "number" not in groups:
+        raise ValueError("the pattern needs a group (?P<number>…) around the sender's number")
+    return pattern
+
+
+class FaxMailGateway(_Section):
+    """A service that passes faxes on as mail: what it sends with a PDF or TIFF is a fax of the number it names."""
+
+    sender: str = Field(min_length=3)  # of its mails, a pattern: *@fax.example
+    # A regular expression, searched for in the subject, the text and the files' names.
+    number: Annotated[str, AfterValidator(_check_number_pattern)] = r"(?P<number>\+\d[\d ()-]{6,20}\d)"
+    default_region: str = "RU"  # how to read numbers without a country code
+
+
 class EmailSettings(_Section):
     """Mail in over SMTP and LMTP, out over a relay."""
 
@@ -204,18 +225,25 @@ class EmailSettings(_Section):
     verp: bool = False  # a plus-part of its own for each mail's return path, for bounces that say nothing
     dkim: Annotated[tuple[DkimKey, ...], BeforeValidator(_as_list)] = ()  # each signs: RSA and Ed25519 side by side
     imap: Annotated[tuple[ImapMailbox, ...], AfterValidator(_check_names)] = ()
+    fax_gateways: tuple[FaxMailGateway, ...] = ()  # senders whose mails are faxes
 
 
 class SmsSettings(_Section):
-    """Twilio: signed form posts in, Messages API out."""
+    """SMS through a provider: signed posts in, its HTTP API out."""
 
     enabled: bool = False
-    account_sid: str = ""
-    auth_token: SecretStr = SecretStr("")
+    provider: Literal["twilio", "vonage"] = "twilio"
+    account_sid: str = ""  # Vonage: the API key
+    auth_token: SecretStr = SecretStr("")  # Vonage: the API secret
+    signature_secret: SecretStr = SecretStr("")  # Vonage's alone: its posts are signed with it (SHA-256 HMAC)
     number: str = ""  # ours, E.164: From of what we send
     default_region: str = "RU"  # how to read numbers without a country code
-    api_url: str = "https://api.twilio.com"
-    media_hosts: tuple[str, ...] = ("api.twilio.com", "mms.twiliocdn.com")  # MMS media is fetched from these only
+    api_url: str = ""  # empty: the provider's own
+    media_hosts: tuple[str, ...] = ("api.twilio.com", ".twiliocdn.com", "s3-external-1.amazonaws.com")
+    # ^ MMS media is fetched from these only, and credentials go to the API's host alone
+    smart_encoding: bool = True  # write typographic quotes and dashes plainly where that halves the price
+    price_per_part: Decimal | None = Field(default=None, ge=0)  # shown to the agent before an answer is sent
+    currency: str = Field(default="RUB", pattern=r"^[A-Z]{3}$")  # ISO 4217
 
 
 class TelegramSettings(_Section):

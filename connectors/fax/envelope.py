@@ -138,11 +138,12 @@ def _with_suffix(name: str, media_type: str) -> str:
     return name if name.lower().endswith(suffixes) else name + suffixes[0]
 
 
-def describe_fax(pages: int, number: str, *, failure: str = "") -> str:
-    """Say in Russian and English that this is a fax, of how many pages and from whom."""
+def describe_fax(pages: int | None, number: str, *, failure: str = "") -> str:
+    """Say in Russian and English that this is a fax, of how many pages (None: not counted) and from whom."""
+    count_ru, count_en = (f", страниц: {pages},", f", pages: {pages},") if pages is not None else ("", "")
     lines = [
-        f"Факс, страниц: {pages}, от {number or 'неизвестного номера'}. Текст на приложенных страницах.",
-        f"Fax, pages: {pages}, from {number or 'an unknown number'}. The text is on the attached pages.",
+        f"Факс{count_ru} от {number or 'неизвестного номера'}. Текст на приложенных страницах.",
+        f"Fax{count_en} from {number or 'an unknown number'}. The text is on the attached pages.",
     ]
     if failure:
         lines.append(f"Передача прервалась, страниц может не хватать: {failure}.")

@@ -10,6 +10,7 @@ from asyncio import to_thread
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Self
@@ -130,6 +131,15 @@ class City:
     def _smtp_send(self, message: EmailMessage) -> None:
         with smtplib.SMTP("127.0.0.1", self._smtp_port, timeout=SMTP_TIMEOUT_S) as client:
             client.send_message(message)
+
+    async def deliver_report(self, content: bytes) -> None:
+        """Send a report of a mail system (a bounce, a receipt) to the address in its To, with the null sender."""
+        await to_thread(self._smtp_send_raw, content)
+
+    def _smtp_send_raw(self, content: bytes) -> None:
+        recipient = message_from_bytes(content)["To"]
+        with smtplib.SMTP("127.0.0.1", self._smtp_port, timeout=SMTP_TIMEOUT_S) as client:
+            client.sendmail("<>", [recipient], content)
 
     async def write_sms(self, *, sender: str, text: str) -> int:
         """Post a message as Twilio does, signed; returns the hook's HTTP status."""

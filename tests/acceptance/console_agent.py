@@ -32,7 +32,7 @@ class ConsoleAgent:
             assert response.status == 200, await response.text()
         self._websocket = await self._http.ws_connect(f"{self._url}/ws/agent", origin=self._url)
         self._reader = asyncio.create_task(self._read())
-        welcome = await self._command("hello", after_id=None)
+        welcome = await self.command("hello", after_id=None)
         for offer in welcome["snapshot"]["offers"]:
             self._take_offer(offer)
         return self
@@ -46,25 +46,40 @@ class ConsoleAgent:
 
     async def become_available(self) -> None:
         """Take offers from now on."""
-        await self._command("set_status", status="available")
+        await self.command("set_status", status="available")
 
     async def answer_everything(self, count: int, *, text: Callable[[str], str]) -> dict[str, dict[str, Any]]:
         """Accept offers, read the conversation and answer, until `count` appeals are answered; return them."""
         while len(self.answered) < count:
-            offer = await self._offers.get()
-            ack = await self._command("accept", offer_id=offer["offer_id"])
-            appeal = ack["appeal"]
-            detail = (await self._command("open", appeal_id=appeal["id"]))["detail"]
+            detail = await self.take_next(timeout_s=None)
+            appeal = detail["appeal"]
             assert detail["envelopes"], "an agent sees what the citizen wrote"
-            await self._command(
+            await self.command(
                 "reply",
                 appeal_id=appeal["id"],
-                version=detail["appeal"]["version"],
+                version=appeal["version"],
                 text=text(appeal["number"]),
                 close=False,
             )
             self.answered[appeal["number"]] = appeal
         return self.answered
+
+    async def take_next(self, *, timeout_s: float | None = COMMAND_TIMEOUT_S) -> dict[str, Any]:
+        """Accept the next offer, wait for one if need be, and return the appeal with its conversation."""
+        async with asyncio.timeout(timeout_s):
+            offer = await self._offers.get()
+        appeal = (await self.command("accept", offer_id=offer["offer_id"]))["appeal"]
+        return await self.open(appeal["id"])
+
+    async def open(self, appeal_id: str) -> dict[str, Any]:
+        """Return an appeal with its conversation."""
+        detail: dict[str, Any] = (await self.command("open", appeal_id=appeal_id))["detail"]
+        return detail
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        """Return status and body of a GET as this agent."""
+        async with self._http.get(f"{self._url}{path}") as response:
+            return response.status, await response.read()
 
     async def wait_until_assigned_again(self, count: int) -> set[str]:
         """Wait until `count` answered appeals came back because their citizens wrote; return their numbers."""
@@ -74,7 +89,8 @@ class ConsoleAgent:
         numbers = {appeal["id"]: number for number, appeal in self.answered.items()}
         return {numbers[appeal_id] for appeal_id in self._assigned_again}
 
-    async def _command(self, kind: str, **fields: Any) -> dict[str, Any]:
+    async def command(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Send one command and return its answer; AssertionError if it is an error."""
         assert self._websocket is not None
         request_id = uuid4().hex
         answer = self._answers[request_id] = asyncio.get_running_loop().create_future()

@@ -15,6 +15,7 @@ from argon2 import PasswordHasher
 
 from appeals.agent import Agent
 from appeals.registry import Registry
+from appeals.transcript import TRANSCRIPTION
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from okno.bootstrap import make_lifecycle, opened_registry
@@ -208,7 +209,7 @@ class DaemonProcess(ChildProcess):
         """Add an agent, or change one, who can take everything; the password is PASSWORD."""
         settings = self.settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        skills = dict.fromkeys(load_taxonomy(settings.classifier.taxonomy).skills, 5)
+        skills = dict.fromkeys((*load_taxonomy(settings.classifier.taxonomy).skills, TRANSCRIPTION), 5)
         agent = Agent(id=login, name=login, capacity_units=capacity_units, skills=skills, languages=LANGUAGES)
         async with opened_registry(settings) as registry:
             await make_lifecycle(settings, registry).put_agent(agent, PasswordHasher().hash(PASSWORD))

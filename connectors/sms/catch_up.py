@@ -2,26 +2,26 @@
 
 Twilio calls a hook once, or for 15 seconds if told to, and then never again; but it keeps the message. So after an
 outage of ours, of the network or of the registry, the missed ones are asked for. Idempotent: a message that came by
-its hook has the same id (P2).
+its hook has the same id (P2). A provider that posts until it is answered keeps none and is asked in vain.
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 import structlog
 
-from appeals.errors import OknoError
+from appeals.errors import DecodeError, OknoError
 from connectors.base import Cursors
-from connectors.sms.messages_api import MessagesApi
+from connectors.sms.provider import SmsProvider
 
 logger = structlog.get_logger(__name__)
 
 CURSOR = "caught_up_to"
 INTERVAL_S = 300.0
-OVERLAP = timedelta(hours=1)  # Twilio's clock and the order of its lists are not ours
+OVERLAP = timedelta(hours=1)  # the provider's clock and the order of its lists are not ours
 MAX_REMEMBERED = 10_000  # messages known to be kept; the others are registered again, which changes nothing
 
 
@@ -30,7 +30,7 @@ class CatchUp:
 
     def __init__(
         self,
-        api: MessagesApi,
+        provider: SmsProvider,
         cursors: Cursors,
         *,
         connector: str,
@@ -38,7 +38,7 @@ class CatchUp:
         now: Callable[[], datetime],
         receive: Callable[[bytes], Awaitable[object]],
     ) -> None:
-        self._api = api
+        self._provider = provider
         self._cursors = cursors
         self._connector = connector
         self._number = number
@@ -77,10 +77,18 @@ class CatchUp:
         missed = 0
         if stored:
             since = datetime.fromisoformat(stored) - OVERLAP
-            for form in await self._api.incoming_since(since, number=self._number):
-                if form["MessageSid"] not in self._kept:
-                    await self._receive(urlencode(form).encode())
-                    self.remember(form["MessageSid"])
+            for body in await self._provider.incoming_since(since, number=self._number) or ():
+                sid = self._sid_of(body)
+                if sid not in self._kept:
+                    await self._receive(body)
+                    self.remember(sid)
                     missed += 1
         await self._cursors.put(self._connector, CURSOR, begun_at.isoformat())
         return missed
+
+    def _sid_of(self, body: bytes) -> str:
+        """Return the message's id; what cannot be read is known by its bytes, it goes to quarantine."""
+        try:
+            return self._provider.read(body).sid
+        except DecodeError:
+            return hashlib.sha256(body).hexdigest()

@@ -4,28 +4,15 @@ https://www.twilio.com/docs/usage/webhooks/messaging-webhooks and …/webhooks-s
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from urllib.parse import parse_qsl
 
-import phonenumbers
 from multidict import MultiDict
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from appeals.envelope import (
-    AppealEnvelope,
-    Attachment,
-    AuthenticityResult,
-    BlobRef,
-    Channel,
-    ContactPoint,
-    ContactPointKind,
-    ThreadReferences,
-)
 from appeals.errors import DecodeError
-from appeals.numbering import find_number
 from connectors.media import clean_text
+from connectors.sms.numbers import to_e164
+from connectors.sms.provider import IncomingSms, MediaLink, OptOut
 
 FORM_MEDIA_TYPE = "application/x-www-form-urlencoded"
 MAX_FIELDS = 500  # Twilio posts about 30, and 2 for each of at most 10 media
@@ -37,30 +24,8 @@ _KEPT_FIELDS = {  # what may help an agent; the whole form stays in the raw blob
     "FromState": "from_state",
     "FromCountry": "from_country",
     "NumSegments": "segments",
-    "OptOutType": "opt_out",
 }
 _SID = re.compile(r"[A-Za-z0-9]{1,64}")  # a SID has 34 characters
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MediaLink:
-    """One MMS file as the post names it."""
-
-    url: str
-    media_type: str  # as declared
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IncomingSms:
-    """One incoming message, read from its form."""
-
-    sid: str
-    sender: str  # E.164, a short code, or a name of letters
-    sender_is_phone: bool  # False: a short code or a name, which no answer can reach
-    recipient: str
-    text: str
-    media: tuple[MediaLink, ...]
-    fields: Mapping[str, str]
 
 
 class Signature:
@@ -108,53 +73,13 @@ def read_message(form: MultiDict[str], *, default_region: str, body: bytes) -> I
         text=clean_text(form.get("Body", "")),
         media=_media_of(form, body=body),
         fields={ours: clean_text(form[theirs]) for theirs, ours in _KEPT_FIELDS.items() if form.get(theirs)},
+        opt_out=_opt_out(form.get("OptOutType", "")),
     )
 
 
-def to_e164(number: str, *, default_region: str) -> str | None:
-    """Return the number in E.164; None if it is no telephone number (a short code, a name of letters)."""
-    try:
-        parsed = phonenumbers.parse(number, default_region)
-    except phonenumbers.NumberParseException:
-        return None
-    if not phonenumbers.is_possible_number(parsed):
-        return None
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-
-
-def build_envelope(
-    message: IncomingSms,
-    attachments: tuple[Attachment, ...],
-    *,
-    connector: str,
-    notes: tuple[str, ...],
-    raw: BlobRef,
-    received_at: datetime,
-) -> AppealEnvelope:
-    """Return the message's envelope. `notes` says what of it could not be taken in; it follows the text."""
-    text = "\n".join(part for part in (message.text, *notes) if part)
-    opted = message.fields.get("opt_out")
-    return AppealEnvelope(
-        channel=Channel.SMS,
-        connector=connector,
-        external_id=message.sid,
-        received_at=received_at,
-        sender=ContactPoint(kind=ContactPointKind.PHONE, value=message.sender),
-        recipients=(ContactPoint(kind=ContactPointKind.PHONE, value=message.recipient),) if message.recipient else (),
-        text=text,
-        clean_text=text,
-        attachments=attachments,
-        threading=ThreadReferences(
-            message_id=message.sid,
-            appeal_number=find_number(message.text),
-            conversation=f"sms:{message.recipient}:{message.sender}",
-        ),
-        authenticity=(AuthenticityResult(method="webhook_signature", result="pass", detail="twilio"),),
-        # Twilio has answered STOP, START and HELP itself; a name of letters is a bank or a shop.
-        automatic=bool(opted) or not message.sender_is_phone,
-        fields=dict(message.fields),
-        raw=raw,
-    )
+def _opt_out(value: str) -> OptOut | None:
+    """Read what Advanced Opt-Out found; a kind that came after us is left to the text."""
+    return OptOut(value) if value in set(OptOut) else None
 
 
 def _media_of(form: MultiDict[str], *, body: bytes) -> tuple[MediaLink, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ from appeals.envelope import Attachment
 from appeals.errors import PermanentError, TransientError
 from connectors.loopback import is_loopback_http
 from connectors.media import describe_attachment
-from connectors.sms.form import MediaLink
+from connectors.sms.provider import FetchedFiles, MediaLink
 
 logger = structlog.get_logger(__name__)
 
@@ -48,15 +48,17 @@ class FetchedMedia:
 class MediaFetcher:
     """Fetches MMS files.
 
-    The account's credentials go to the first host only, never along a redirect: the CDN's URLs are signed by
-    themselves, and other hosts have no business with them.
+    The account's credentials go to the API's own host only, never along a redirect: the CDN's URLs are signed by
+    themselves, and other hosts have no business with them. A host that begins with a dot stands for all below it.
     """
 
     def __init__(
         self, session: aiohttp.ClientSession, *, hosts: tuple[str, ...], api_url: str, authorization: str
     ) -> None:
         self._session = session
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower() for host in hosts if not host.startswith("."))
+        self._domains = tuple(host.lower() for host in hosts if host.startswith("."))
+        self._api = URL(api_url).origin()
         self._plain_http = is_loopback_http(api_url)  # tests and the demo; never a real provider
         self._authorization = authorization
 
@@ -74,8 +76,8 @@ class MediaFetcher:
         return await self._follow(address)
 
     async def _follow(self, address: str) -> FetchedMedia:
-        headers = {"Authorization": self._authorization}
         url = self._checked(address)
+        headers = {"Authorization": self._authorization} if url.origin() == self._api else {}
         for _ in range(MAX_REDIRECTS + 1):
             try:
                 async with self._session.get(
@@ -97,7 +99,8 @@ class MediaFetcher:
             url = URL(address)
         except ValueError as error:
             raise PermanentError("not a URL") from error
-        if (url.host or "").lower() not in self._hosts:
+        host = (url.host or "").lower()
+        if host not in self._hosts and not host.endswith(self._domains or ("\0",)):
             raise PermanentError("not a host of the provider")
         if url.scheme != "https" and not (self._plain_http and is_loopback_http(url)):
             raise PermanentError("not https")
@@ -117,15 +120,6 @@ class MediaFetcher:
         disposition = response.content_disposition
         name = (disposition.filename if disposition else None) or response.url.name
         return FetchedMedia(content=bytes(content), media_type=response.headers.get("Content-Type", ""), name=name)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FetchedFiles:
-    """What became of a message's media."""
-
-    attachments: tuple[Attachment, ...]
-    contents: Mapping[str, bytes]  # by SHA-256
-    notes: tuple[str, ...]  # for the text: one for each file that can never be had
 
 
 class MessageFiles:

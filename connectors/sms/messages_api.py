@@ -1,6 +1,5 @@
-"""Twilio's Messages API through Twilio's own client. The one module to replace for another provider's sending."""
+"""Twilio's Messages API through Twilio's own client."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -18,6 +17,7 @@ from yarl import URL
 from appeals.errors import OknoError, PermanentError, TransientError
 from appeals.reply import DeliveryState
 from connectors.http_outcome import basic_authorization
+from connectors.sms.provider import CallBack, OptedOutError
 
 logger = structlog.get_logger(__name__)
 
@@ -25,41 +25,34 @@ MAX_BODY_UNITS = 1_600  # Twilio concatenates up to this; https://www.twilio.com
 REQUEST_TIMEOUT_S = 20.0
 PAGE_SIZE = 1_000  # Twilio's largest
 
-# https://www.twilio.com/docs/api/errors, in the agent's words
-REASONS = {
+OPTED_OUT = 21610
+REASONS = {  # https://www.twilio.com/docs/api/errors, in the agent's words
     21211: "the number is not a valid telephone number",
     21408: "our account may not send to that country",
-    21610: "the citizen has opted out of our messages (STOP); only they can undo it, with START",
+    21606: "our own number cannot send SMS: an operator has to check sms.number",
+    OPTED_OUT: "the citizen has opted out of our messages (STOP); only they can undo it, with START",
     21612: "this number cannot be reached from ours",
     21614: "the number is not a mobile telephone",
+    21617: "the text is too long for one message",
+    30001: "too many messages waited to be sent",
+    30002: "our account at Twilio is suspended: an operator has to act",
     30003: "the telephone is switched off or out of reach",
     30004: "the citizen or their carrier blocks our messages",
     30005: "the number does not exist any more",
     30006: "the number is a land line or its carrier does not take SMS",
     30007: "the carrier filtered the message out as spam",
+    30008: "the carrier does not say why",
+    30010: "the message costs more than our account allows",
+    30034: "our number is not registered with the carriers for such messages",
 }
 STATES = {  # MessageStatus -> ours; the ones before "sent" say nothing new
     "sent": DeliveryState.SENT,
     "delivered": DeliveryState.DELIVERED,
-    "read": DeliveryState.DELIVERED,
+    "read": DeliveryState.READ,
     "undelivered": DeliveryState.FAILED,
     "failed": DeliveryState.FAILED,
     "canceled": DeliveryState.FAILED,
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CallBack:
-    """Where the state of one part is reported, and of which whole it is a part."""
-
-    url: str  # without a query
-    whole: str | None  # the first part's SID; None for the first part itself
-    last: bool
-
-    def address(self) -> str:
-        """Return the StatusCallback URL."""
-        query = {"last": "1" if self.last else "0"} | ({"whole": self.whole} if self.whole else {})
-        return f"{self.url}?{urlencode(query)}"
 
 
 class _RebasedHttpClient(AsyncHttpClient):  # type: ignore[misc]
@@ -119,7 +112,7 @@ class MessagesApi:
         """
         try:
             message = await self._client.messages.create_async(
-                to=recipient, from_=sender, body=text, status_callback=call_back.address()
+                to=recipient, from_=sender, body=text, status_callback=_address(call_back)
             )
         except (TwilioRestException, TwilioServiceException) as error:
             logger.warning(
@@ -171,9 +164,17 @@ def explain(code: str | int | None) -> str:
     return f"{REASONS.get(number, 'refused by Twilio')} (Twilio error {number})"
 
 
+def _address(call_back: CallBack) -> str:
+    """Return the StatusCallback URL."""
+    query = {"last": "1" if call_back.last else "0"} | ({"whole": call_back.whole} if call_back.whole else {})
+    return f"{call_back.url}?{urlencode(query)}"
+
+
 def _translated(error: TwilioRestException | TwilioServiceException) -> OknoError:
     if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and error.code not in REASONS:
         return TransientError(f"Twilio refuses our credentials (error {error.code})")
+    if error.code == OPTED_OUT:
+        return OptedOutError(explain(error.code))
     return PermanentError(explain(error.code) or f"Twilio answered {error.status}")
 
 

@@ -12,7 +12,10 @@ from multidict import MultiDict
 
 from appeals.envelope import BlobRef
 from appeals.errors import DecodeError
-from connectors.sms.form import Signature, build_envelope, parse_form, read_message, to_e164
+from connectors.sms.envelope import build_envelope
+from connectors.sms.form import Signature, parse_form, read_message
+from connectors.sms.numbers import to_e164
+from connectors.sms.provider import FetchedFiles
 
 VECTORS = json.loads((Path(__file__).parents[2] / "data" / "twilio" / "signature_vectors.json").read_bytes())
 SIGNATURE = Signature(VECTORS["auth_token"])
@@ -62,7 +65,13 @@ def test_any_form_is_an_envelope_or_a_decode_error(pairs: dict[str, str]):
     except DecodeError:
         return
     envelope = build_envelope(
-        message, (), connector="sms", notes=("n",), raw=BlobRef.of(b"x"), received_at=datetime.now(UTC)
+        message,
+        FetchedFiles(notes=("n",)),
+        connector="sms",
+        provider="twilio",
+        opt_out=message.opt_out,
+        raw=BlobRef.of(b"x"),
+        received_at=datetime.now(UTC),
     )
     stored = envelope.model_dump_json()
     assert "\\u0000" not in stored

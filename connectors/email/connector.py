@@ -11,6 +11,7 @@ from appeals.registration import Registration
 from config.settings import EmailSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.email import smtp_replies
+from connectors.email.authenticity import Authenticity
 from connectors.email.composer import Composer
 from connectors.email.dkim_signing import DkimSigner
 from connectors.email.envelope_builder import SmtpEnvelope
@@ -35,7 +36,13 @@ class EmailConnector(Connector):
         self._composer = Composer.of(settings)
         self._signer = DkimSigner(settings.dkim, sender_domain=self._composer.address.rpartition("@")[2])
         mailboxes = Mailboxes(settings.mailboxes, sender=self._composer.address, postmaster=settings.postmaster)
-        self._receiver = MailReceiver(ports, connector=self.name, mailboxes=mailboxes, hostname=settings.hostname)
+        self._receiver = MailReceiver(
+            ports,
+            connector=self.name,
+            mailboxes=mailboxes,
+            hostname=settings.hostname,
+            authenticity=Authenticity(settings),
+        )
         self._relay = Relay(settings)
         self._certificate = TlsCertificate.of(settings)
         self._listeners = build_listeners(

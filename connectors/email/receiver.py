@@ -10,6 +10,7 @@ from appeals.envelope import AppealEnvelope, Channel
 from appeals.errors import DecodeError, PermanentError, TransientError
 from appeals.registration import Contents, QuarantineItem, Registration
 from connectors.base import ConnectorPorts
+from connectors.email.authenticity import Authenticity
 from connectors.email.envelope_builder import SmtpEnvelope, build_envelope
 from connectors.email.mailboxes import Mailboxes
 from connectors.email.message_parser import ParsedMail, parse_mail
@@ -46,12 +47,21 @@ class MailReceiver:
     the delivery state of the reply they are about, and then join its appeal.
     """
 
-    def __init__(self, ports: ConnectorPorts, *, connector: str, mailboxes: Mailboxes, hostname: str = "") -> None:
+    def __init__(
+        self,
+        ports: ConnectorPorts,
+        *,
+        connector: str,
+        mailboxes: Mailboxes,
+        hostname: str = "",
+        authenticity: Authenticity | None = None,
+    ) -> None:
         """`hostname`: the domain of our message ids; empty: return paths carry none."""
         self._ports = ports
         self._connector = connector
         self._mailboxes = mailboxes
         self._hostname = hostname
+        self._authenticity = authenticity
         self.last_message_at: datetime | None = None
 
     async def receive(self, raw: bytes, smtp: SmtpEnvelope) -> Acceptance:
@@ -74,6 +84,10 @@ class MailReceiver:
         else:
             decoded = self._decode(raw, smtp)
         envelope = decoded.envelope
+        if self._authenticity is not None and self._authenticity.concerns(smtp):
+            sender = envelope.sender.value if envelope.sender is not None else ""
+            results = await self._authenticity.check(raw, smtp, sender=sender)
+            envelope = envelope.model_copy(update={"authenticity": results})
         if decoded.report is not None:
             envelope = await self._told(envelope, decoded.report, returned_to=decoded.returned_to)
         registration = await self._ports.intake.register(envelope, decoded.contents)

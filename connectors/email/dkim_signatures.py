@@ -1,0 +1,159 @@
+"""DKIM: who has signed the mail (RFC 6376, RFC 8301, RFC 8463). The cryptography is dkimpy's, DNS is ours."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+
+import dkim  # type: ignore[import-untyped]
+import structlog
+from dkim.canonicalization import CanonicalizationPolicy  # type: ignore[import-untyped]
+
+from appeals.envelope import AuthenticityResult
+from connectors.email.dns_lookup import Dns, DnsError
+
+logger = structlog.get_logger(__name__)
+
+MAX_SIGNATURES = 5  # of one mail: more are not looked at
+MAX_FIELD_BYTES = 8 * 1024  # of a DKIM-Signature field, and of a key record
+MAX_KEY_CHARS = 1500  # of p=: a key of 8192 bits; larger ones would keep the processor busy for minutes
+MIN_KEY_BITS = 1024  # RFC 8301 §3.2
+
+_BAD_IN_HEADER = re.compile(rb"\r(?!\n)|\x00")
+_FLAGS = re.compile(rb"(?:^|;)\s*t\s*=\s*([a-z:\s]*)", re.IGNORECASE)
+_KEY = re.compile(rb"(?:^|;)\s*p\s*=([^;]*)", re.IGNORECASE)
+_NAME = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DkimOutcome:
+    """What became of one signature."""
+
+    result: str  # of RFC 8601 §2.7.1
+    domain: str = ""  # d=, lower case
+    selector: str = ""
+    reason: str = ""
+
+    def to_result(self) -> AuthenticityResult:
+        """Return it as the envelope keeps it."""
+        words = [f"d={self.domain}" if self.domain else "", f"s={self.selector}" if self.selector else "", self.reason]
+        return AuthenticityResult.model_validate(
+            {"method": "dkim", "result": self.result, "detail": " ".join(filter(None, words))}
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Signature:
+    """A signature that may be good: its key has to be asked for."""
+
+    index: int
+    domain: str
+    selector: str
+    testing: bool = False
+
+    def outcome(self, result: str, reason: str = "") -> DkimOutcome:
+        return DkimOutcome(result=result, domain=self.domain, selector=self.selector, reason=reason)
+
+
+async def check_dkim(raw: bytes, dns: Dns) -> tuple[DkimOutcome, ...]:
+    """Return an outcome for each of the first signatures; none if the mail is not signed. Never raises.
+
+    A signature that leaves out a part of the text (l=), or whose key is for tests (t=y), proves nothing: neutral.
+    """
+    if _signature_count(raw) == 0:
+        return ()
+    found = await asyncio.to_thread(_read_signatures, raw)
+    return tuple(await asyncio.gather(*(_check(raw, item, dns) for item in found)))
+
+
+def header_block(raw: bytes) -> bytes:
+    """Return the header with the line end of its last field."""
+    ends = [end for end in (raw.find(b"\r\n\r\n"), raw.find(b"\n\n")) if end >= 0]
+    return raw[: min(ends) + 2] if ends else raw
+
+
+def is_ambiguous(raw: bytes) -> bool:
+    """Tell whether parsers may disagree about the fields of the header: bare CR, NUL."""
+    return _BAD_IN_HEADER.search(header_block(raw)) is not None
+
+
+def _signature_count(raw: bytes) -> int:
+    return (b"\n" + header_block(raw)).lower().count(b"\ndkim-signature:")
+
+
+def _read_signatures(raw: bytes) -> list[_Signature | DkimOutcome]:
+    if is_ambiguous(raw):
+        return [DkimOutcome(result="permerror", reason="the header has bare CR or NUL")]
+    return [_read_signature(raw, index) for index in range(min(_signature_count(raw), MAX_SIGNATURES))]
+
+
+def _read_signature(raw: bytes, index: int) -> _Signature | DkimOutcome:
+    try:
+        message = dkim.DKIM(header_block(raw) + b"\r\n")
+        fields = [value for name, value in message.headers if name.lower() == b"dkim-signature"]
+        if len(fields[index]) > MAX_FIELD_BYTES:
+            return DkimOutcome(result="permerror", reason="the signature is too long")
+        signature, signed, _ = message.verify_headerprep(index)
+    except dkim.DKIMException as error:
+        return DkimOutcome(result="fail" if "x= value is past" in str(error) else "permerror", reason=_reason(error))
+    except Exception as error:  # noqa: BLE001 - dkimpy stumbles over odd headers; that proves nothing about the mail
+        logger.info("smtp.dkim_unreadable", error=type(error).__name__)
+        return DkimOutcome(result="permerror", reason="the signature cannot be read")
+    domain, selector = signature[b"d"], signature[b"s"]
+    if not (_NAME.fullmatch(domain) and _NAME.fullmatch(selector)):
+        return DkimOutcome(result="permerror", reason="d= or s= is no name")
+    found = _Signature(index=index, domain=domain.decode().lower(), selector=selector.decode())
+    if b"from" not in signed:
+        return found.outcome("permerror", "From is not signed")
+    if signature[b"a"] == b"rsa-sha1":  # RFC 8301 §3.1
+        return found.outcome("permerror", "rsa-sha1 is broken")
+    return found
+
+
+async def _check(raw: bytes, item: _Signature | DkimOutcome, dns: Dns) -> DkimOutcome:
+    if isinstance(item, DkimOutcome):
+        return item
+    try:
+        records = await dns.txt(f"{item.selector}._domainkey.{item.domain}")
+    except DnsError as error:
+        return item.outcome("temperror", str(error))
+    key = next(iter(records), b"")
+    if not key:
+        return item.outcome("permerror", "no key")
+    public = _KEY.search(key)
+    if public is None or len(key) > MAX_FIELD_BYTES or len(b"".join(public[1].split())) > MAX_KEY_CHARS:
+        return item.outcome("permerror", "the key record cannot be used")
+    if not public[1].strip():
+        return item.outcome("permerror", "the key is revoked")
+    flags = _FLAGS.search(key)
+    testing = flags is not None and b"y" in flags[1].lower().split(b":")
+    return await asyncio.to_thread(_verify, raw, item, key=key, testing=testing)
+
+
+def _verify(raw: bytes, item: _Signature, *, key: bytes, testing: bool) -> DkimOutcome:
+    try:
+        message = dkim.DKIM(raw, minkey=MIN_KEY_BITS)
+        is_good = message.verify(item.index, dnsfunc=lambda _name, timeout: key)  # noqa: ARG005
+        fields = message.signature_fields
+    except dkim.DKIMException as error:
+        reason = _reason(error)
+        return item.outcome("permerror" if isinstance(error, dkim.KeyFormatError) else "fail", reason)
+    except Exception as error:  # noqa: BLE001 - as above: keys of all kinds reach dkimpy's parsers
+        logger.info("smtp.dkim_unreadable", error=type(error).__name__)
+        return item.outcome("permerror", "the key or the signature cannot be read")
+    if not is_good:
+        return item.outcome("fail", "the signature does not match")
+    if testing:
+        return item.outcome("neutral", "the key is for tests")
+    if b"l" in fields and int(fields[b"l"]) < _body_length(message, fields):
+        return item.outcome("neutral", "a part of the text is not signed")
+    return item.outcome("pass")
+
+
+def _body_length(message: dkim.DKIM, fields: dict[bytes, bytes]) -> int:
+    policy = CanonicalizationPolicy.from_c_value(fields.get(b"c", b"simple/simple"))
+    return len(policy.canonicalize_body(message.body))
+
+
+def _reason(error: Exception) -> str:
+    """Return what dkimpy says, without the values it repeats."""
+    return re.sub(r"\(.*", "", str(error), flags=re.DOTALL).strip()[:100] or type(error).__name__

@@ -1,7 +1,7 @@
 /** What the registering of letters and visits says, beside the console's own texts. */
 export const letterRu = {
   letter: {
-    open: 'Зарегистрировать письмо или визит',
+    open: 'Письмо, визит: зарегистрировать',
     open_short: 'Письмо, визит',
     heading: 'Письмо или визит',
     how: 'Как обратились',
@@ -53,7 +53,7 @@ export const letterRu = {
 
 export const letterEn: typeof letterRu = {
   letter: {
-    open: 'Register a letter or a visit',
+    open: 'Letter, visit: register',
     open_short: 'Letter, visit',
     heading: 'A letter or a visit',
     how: 'How they came',

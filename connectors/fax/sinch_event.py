@@ -179,7 +179,8 @@ async def _parts_of(reader: aiohttp.MultipartReader) -> AsyncIterator[aiohttp.Bo
 
 def _stream_of(body: bytes) -> aiohttp.StreamReader:
     loop = asyncio.get_running_loop()
-    stream = aiohttp.StreamReader(BaseProtocol(loop), 2**16, loop=loop)
+    # The limit is the whole body's size: beyond it a stream asks its connection to pause, and this one has none.
+    stream = aiohttp.StreamReader(BaseProtocol(loop), len(body) + 1, loop=loop)
     stream.feed_data(body)
     stream.feed_eof()
     return stream

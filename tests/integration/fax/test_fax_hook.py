@@ -1,6 +1,7 @@
 """Incoming faxes over the gateway's real webhooks."""
 
 import json
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pypdfium2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from appeals.errors import TransientError
-from connectors.pages.document import read_document
 from connectors.http_outcome import basic_authorization
+from connectors.pages.document import read_document
 from okno.outside.fax_gateway import make_fax_document
 from tests.integration.fax.conftest import CITIZEN, OURS, FaxSite
 from tests.integration.kiosk.recording_intake import declare_body
@@ -318,3 +320,18 @@ def test_reads_tiffs_of_other_makers(name: str):
     assert document.pages == 1
     pdf = pypdfium2.PdfDocument(BytesIO(document.viewing_pdf))
     pdf.close()
+
+
+@pytest.mark.parametrize("webhook_format", FORMATS)
+async def test_a_fax_of_many_kilobytes_is_taken(fax_site: FaxSite, webhook_format: str):
+    """A dense page has more bytes than a stream's buffer: the form is read whole all the same."""
+    page = Image.frombytes("L", (1728, 600), os.urandom(1728 * 600)).convert("1")
+    buffer = BytesIO()
+    page.save(buffer, "TIFF", compression="group4", dpi=(204, 196))
+    document = buffer.getvalue()
+    assert len(document) > 2 * 128 * 1024
+    status = await fax_site.gateway.send_incoming(
+        document, sender=CITIZEN, recipient=OURS, webhook_format=webhook_format
+    )
+    assert status == 200
+    assert document in fax_site.intake.contents.values()

@@ -88,8 +88,13 @@ def _print_conversation(conversation: Conversation) -> None:
         f"priority {appeal.priority}  language {appeal.language}",
         f"received {appeal.received_at:%Y-%m-%d %H:%M} UTC  answer due {appeal.deadline_at:%Y-%m-%d %H:%M} UTC",
     )
+    transcripts = {item.envelope_id: item.text for item in conversation.transcripts}
     messages: list[tuple[datetime, str, str]] = [
-        (item.received_at, f"citizen, by {item.channel.value}", item.clean_text or item.text)
+        (
+            item.received_at,
+            " ".join((f"citizen, by {item.channel.value}", *item.marks)),
+            "\n\n".join(words for words in (item.clean_text or item.text, transcripts.get(item.id)) if words),
+        )
         for item in conversation.envelopes
     ]
     messages += [

@@ -172,8 +172,9 @@ function setUp() {
 
 function fillIn(form) {
   atHome = false;
-  current?.wipe();
   const view = new FormView(form);
+  if (current?.form === form) view.adopt(current); // in another language now
+  else current?.wipe();
   current = view;
   const send = button(say("send"), () => void submit(view, send), { class: "main" });
   const actions = make("div", { class: "buttons actions" }, button(say("back"), home, { class: "quiet" }), send);

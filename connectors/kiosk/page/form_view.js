@@ -56,6 +56,22 @@ export class FormView {
     this.summary.scrollIntoView({ block: "start" });
   }
 
+  // Take over what was answered in another language.
+  adopt(other) {
+    for (const theirs of other.element.querySelectorAll("input:not([type=file]), textarea")) {
+      const choosing = ["radio", "checkbox"].includes(theirs.type);
+      for (const ours of this.element.querySelectorAll(`[name="${theirs.name}"]:not([type=file])`)) {
+        if (!choosing) ours.value = theirs.value;
+        else if (ours.value === theirs.value) ours.checked = theirs.checked;
+      }
+    }
+    for (const field of this.form.fields.filter((item) => item.type === "files")) {
+      const list = this.element.querySelector(`[data-field="${field.name}"] .file-list`);
+      for (const file of other.files.get(field.name) ?? []) this.#keep(field, { ...file, preview: URL.createObjectURL(file.blob) }, list);
+    }
+    other.wipe();
+  }
+
   // Forget everything: what was typed, and the pictures.
   wipe() {
     this.element.reset();
@@ -66,16 +82,19 @@ export class FormView {
   #question(field) {
     const grouped = ["choice", "choices", "files"].includes(field.type);
     const box = make(grouped ? "fieldset" : "div", { class: `question ${field.type}`, "data-field": field.name });
-    const note = make("span", { class: "note" }, say(field.required ? "required" : "optional"));
-    const title = field.type === "checkbox" ? null : make(grouped ? "legend" : "label", { htmlFor: `f-${field.name}` }, pick(field.title), " ", note);
+    const title = field.type === "checkbox" ? null : make(grouped ? "legend" : "label", { htmlFor: `f-${field.name}` }, pick(field.title), " ", this.#note(field));
     const help = pick(field.help) ? make("p", { class: "help", id: `h-${field.name}` }, pick(field.help)) : null;
     const error = make("p", { class: "error", id: `e-${field.name}`, hidden: true });
-    box.append(...[title, help, this.#control_of(field), error].filter(Boolean));
+    box.append(...[title, help, this.#controlOf(field), error].filter(Boolean));
     if (grouped) box.setAttribute("aria-describedby", `h-${field.name} e-${field.name}`);
     return box;
   }
 
-  #control_of(field) {
+  #note(field) {
+    return make("span", { class: "note" }, say(field.required ? "required" : "optional"));
+  }
+
+  #controlOf(field) {
     const common = {
       id: `f-${field.name}`,
       name: field.name,
@@ -87,7 +106,7 @@ export class FormView {
     if (field.type === "choice") return this.#options(field, "radio");
     if (field.type === "choices") return this.#options(field, "checkbox");
     if (field.type === "checkbox") {
-      return make("label", { class: "option" }, make("input", { ...common, type: "checkbox" }), make("span", {}, pick(field.title)));
+      return make("label", { class: "option" }, make("input", { ...common, type: "checkbox" }), make("span", {}, pick(field.title), " ", this.#note(field)));
     }
     if (field.type === "files") return this.#filePicker(field);
     const inputMode = field.type === "number" ? "decimal" : null;
@@ -111,7 +130,7 @@ export class FormView {
   }
 
   #filePicker(field) {
-    const list = make("ul", { class: "files" });
+    const list = make("ul", { class: "file-list" });
     const input = make("input", {
       type: "file",
       accept: field.files.media_types.join(","),
@@ -152,15 +171,21 @@ export class FormView {
       this.#mark(field, fault(problem.code, problem.limit));
       return;
     }
-    files.push(kept);
     this.#mark(field, "");
-    const item = make("li", {}, blob.type.startsWith("image/") ? make("img", { src: kept.preview, alt: "" }) : null, make("span", {}, name));
+    this.#keep(field, kept, list);
+  }
+
+  #keep(field, kept, list) {
+    const files = this.files.get(field.name);
+    files.push(kept);
+    const picture = kept.blob.type.startsWith("image/") ? make("img", { src: kept.preview, alt: "" }) : null;
+    const item = make("li", {}, picture, make("span", {}, kept.name));
     const removal = () => {
       files.splice(files.indexOf(kept), 1);
       URL.revokeObjectURL(kept.preview);
       item.remove();
     };
-    item.append(button("✕", removal, { class: "remove", "aria-label": say("remove", { name }) }));
+    item.append(button("✕", removal, { class: "remove", "aria-label": say("remove", { name: kept.name }) }));
     list.append(item);
   }
 

@@ -1,0 +1,331 @@
+"""The kiosk page in a real Chromium against the real connector, intake and registry: offline, and back."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from appeals.blobs import open_blob_store
+from appeals.citizen_desk import RegistryDesk
+from appeals.cursors import RegistryCursors
+from appeals.database import registry_url
+from appeals.intake import Intake
+from appeals.intake_policy import IntakePolicy
+from appeals.notify import SilentNotifier
+from appeals.outbox import Outbox
+from appeals.registry import Registry
+from config.settings import DeadlineSettings, KioskSettings, OfficeSettings, RegistrySettings
+from connectors.base import ConnectorPorts
+from connectors.kiosk import build
+from connectors.kiosk.devices import KioskDevices
+from connectors.kiosk.enrolment import KioskAdministration
+from tests.servers import free_port
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu"]  # CI runs as root, without a screen
+SIGNING_KEY = b"k" * 32
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+KIOSKS = KioskSettings(enabled=True)
+
+
+class Office:
+    """A daemon's kiosk connector on a fixed port, that can be taken away and put back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry = Registry(registry_url("", folder), blobs=open_blob_store("", options={}, data_dir=folder))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.settings = KIOSKS
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        policy = IntakePolicy(
+            secret_key=SIGNING_KEY, public_url=self.url, office=OfficeSettings(), deadlines=DeadlineSettings()
+        )
+        intake = Intake(self.registry, settings=RegistrySettings(), policy=policy, notifier=SilentNotifier())
+        ports = ConnectorPorts(
+            intake=await self._stack.enter_async_context(intake),
+            cursors=RegistryCursors(self.registry),
+            reports=Outbox(self.registry, notifier=SilentNotifier()),
+            desk=RegistryDesk(self.registry),
+            now=lambda: datetime.now(UTC),
+            public_url=self.url,
+            signing_key=SIGNING_KEY,
+        )
+        connector = build(self.settings, ports)
+        application = web.Application()
+        application.add_routes(connector.routes())
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
+        await connector.start()
+        self._stack.push_async_callback(connector.stop)
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+        self._stack = AsyncExitStack()
+
+    def administration(self) -> KioskAdministration:
+        cursors = RegistryCursors(self.registry)
+        devices = KioskDevices(self.settings, cursors, signing_key=SIGNING_KEY)
+        return KioskAdministration(devices, cursors, signing_key=SIGNING_KEY, now=datetime.now(UTC))
+
+    async def envelopes(self) -> list[Any]:
+        appeals = await self.registry.list_appeals()
+        return [(await self.registry.conversation(appeal.id)).envelopes[0] for appeal in appeals]
+
+
+@asynccontextmanager
+async def running_office(folder: Path) -> AsyncIterator[Office]:
+    office = Office(folder)
+    await office.registry.migrate()
+    await office.start()
+    try:
+        yield office
+    finally:
+        await office.stop()
+        await office.registry.close()
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    async with running_office(tmp_path) as office:
+        yield office
+
+
+@pytest.fixture
+async def browser(chromium_path: Path) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def open_kiosk(browser: Browser, office: Office) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
+    """Return a factory of enrolled kiosk pages; at the end none may have complained of its policy or a fault."""
+    complaints: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    async def open_one(kiosk_id: str = "hall-1", **options: Any) -> Page:
+        context = await browser.new_context(**{"viewport": {"width": 1080, "height": 1920}, **options})
+        contexts.append(context)
+        page = await context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
+        await office.administration().add(kiosk_id, name="Зал")
+        code = await office.administration().enrol(kiosk_id)
+        await page.goto(f"{office.url}/kiosk/")
+        await page.get_by_label("Код подключения").fill(code.code.lower())
+        await page.get_by_role("button", name="Подключить").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Выберите, с чем вы пришли")
+        await page.evaluate("navigator.serviceWorker.ready")
+        return page
+
+    yield open_one
+    for context in contexts:
+        await context.close()
+    assert complaints == []
+
+
+async def fill_in(page: Page, text: str) -> None:
+    await page.get_by_role("button", name="Обращение", exact=True).click()
+    await page.get_by_label("Отопление").check()
+    await page.get_by_label("Текст обращения").fill(text)
+    await page.get_by_label("Ваше имя и фамилия").fill("Анна Петрова")
+    await page.get_by_label("Электронная почта").fill("anna@example.org")
+    await page.get_by_label("Согласен на обработку").check()
+
+
+async def send(page: Page) -> None:
+    await page.get_by_role("button", name="Отправить").click()
+
+
+async def wait_for(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        assert asyncio.get_running_loop().time() < deadline, "not in time"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_citizen_fills_in_a_form_and_gets_number_and_code(office: Office, open_kiosk: Any) -> None:
+    """From the choice to the slip: topic, name, contact, picture and consent arrive; the next citizen sees nothing."""
+    page = await open_kiosk()
+    await fill_in(page, "Третий день холодные батареи в подъезде.")
+    await page.locator("input[type=file]").set_input_files(
+        [{"name": "батарея.png", "mimeType": "image/png", "buffer": PIXEL}]
+    )
+    await expect(page.get_by_role("button", name="Убрать")).to_be_visible()
+    await send(page)
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение принято")
+    (appeal,) = await office.registry.list_appeals()
+    await expect(page.locator(".slip")).to_contain_text(appeal.number)
+    (envelope,) = await office.envelopes()
+    assert envelope.text == "Третий день холодные батареи в подъезде."
+    assert (envelope.subject, envelope.language, envelope.sender.name) == ("Отопление", "ru", "Анна Петрова")
+    assert (envelope.reply_to.value, envelope.fields["topic"]) == ("anna@example.org", "housing.heating")
+    assert (envelope.fields["consent"], envelope.fields["form"]) == ("true", "appeal 1")
+    assert [item.detected_media_type for item in envelope.attachments] == ["image/jpeg"]
+    assert envelope.marks == ()
+
+    await page.get_by_role("button", name="Готово").click()
+    await page.get_by_role("button", name="Обращение", exact=True).click()
+    await expect(page.get_by_label("Текст обращения")).to_have_value("")
+    await expect(page.get_by_label("Ваше имя и фамилия")).to_have_value("")
+
+
+async def test_faults_are_named_beside_their_fields(open_kiosk: Any, office: Office) -> None:
+    """Nothing is sent while something is missing; each fault is in the citizen's language and leads to its field."""
+    page = await open_kiosk()
+    await page.get_by_role("button", name="English").click()
+    await page.get_by_role("button", name="Appeal", exact=True).click()
+    await page.get_by_label("Your message").fill("short")
+    await page.get_by_label("Email").fill("anna@")
+    await page.get_by_role("button", name="Send").click()
+    summary = page.get_by_role("alert")
+    await expect(summary).to_be_focused()
+    await expect(summary.get_by_role("button")).to_have_count(4)
+    await expect(summary).to_contain_text("Your message: Too short: at least 10 characters.")
+    await summary.get_by_role("button", name="Your message").click()
+    await expect(page.get_by_label("Your message")).to_be_focused()
+
+    await page.get_by_role("button", name="Қазақша").click()
+    await expect(page.get_by_label("Өтініш мәтіні")).to_have_value("short")
+    assert await office.envelopes() == []
+
+
+async def test_forms_filled_in_without_a_server_are_delivered_once_with_their_time(
+    office: Office, open_kiosk: Any
+) -> None:
+    """The server is gone: the page opens anew, keeps two forms sealed, and delivers each once when it is back."""
+    page = await open_kiosk()
+    await office.stop()
+    references = []
+    before = datetime.now(UTC)
+    for text in ("Не горит фонарь у дома 5.", "Не вывозят мусор вторую неделю."):
+        await page.reload()
+        await fill_in(page, text)
+        await send(page)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение сохранено")
+        references.append(await page.locator(".big strong").inner_text())
+        await page.get_by_role("button", name="Готово").click()
+    after = datetime.now(UTC)
+    await expect(page.locator("footer")).to_have_attribute("data-stored", "2")
+    sealed = await page.evaluate(READ_STORE)
+    assert "фонарь" not in sealed
+    assert "anna@example.org" not in sealed
+
+    await office.start()
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await expect(page.locator("footer")).to_have_attribute("data-stored", "0", timeout=20_000)
+    envelopes = await office.envelopes()
+    assert {envelope.external_id for envelope in envelopes} == {f"hall-1/{reference}" for reference in references}
+    assert len(envelopes) == 2
+    assert all(before - timedelta(seconds=2) <= envelope.sent_at <= after for envelope in envelopes)
+
+    await page.get_by_role("button", name="Узнать номер").click()
+    await page.get_by_label("Номер квитанции").fill(references[0].lower().replace("-", " "))
+    await page.get_by_role("button", name="Найти").click()
+    numbers = {appeal.number for appeal in await office.registry.list_appeals()}
+    assert await page.locator(".big strong").first.inner_text() in numbers
+
+
+async def test_two_tabs_of_one_kiosk_double_nothing(office: Office, open_kiosk: Any) -> None:
+    """Two tabs deliver the same store, and one is closed while they do: every form arrives, each once."""
+    page = await open_kiosk()
+    other = await page.context.new_page()
+    await other.goto(f"{office.url}/kiosk/")
+    await page.bring_to_front()
+    await page.context.set_offline(True)
+    for number in range(3):
+        await fill_in(page, f"Яма на дороге номер {number}.")
+        await send(page)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение сохранено")
+        await page.get_by_role("button", name="Готово").click()
+    await page.context.set_offline(False)
+    for tab in (page, other):
+        await tab.evaluate("dispatchEvent(new Event('online'))")
+    await page.close()
+    third = await other.context.new_page()
+    await third.goto(f"{office.url}/kiosk/")
+    await expect(third.locator("footer")).to_have_attribute("data-stored", "0", timeout=20_000)
+    texts = sorted(envelope.text for envelope in await office.envelopes())
+    assert texts == [f"Яма на дороге номер {number}." for number in range(3)]
+
+
+async def test_a_revoked_kiosk_says_so_and_keeps_what_it_holds(office: Office, open_kiosk: Any) -> None:
+    """The citizen is told that the kiosk is closed; their form stays in the store until it is let in again."""
+    page = await open_kiosk()
+    await page.get_by_role("button", name="Обращение", exact=True).click()
+    await office.administration().revoke("hall-1")
+    await page.get_by_role("button", name="Назад").click()
+    await fill_in(page, "Сломан лифт в подъезде.")
+    await send(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение сохранено")
+    await page.get_by_role("button", name="Готово").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Киоск не работает")
+    assert await office.envelopes() == []
+
+    await office.administration().reinstate("hall-1")
+    await page.reload()
+    await expect(page.locator("footer")).to_have_attribute("data-stored", "0", timeout=20_000)
+    assert [envelope.text for envelope in await office.envelopes()] == ["Сломан лифт в подъезде."]
+
+
+async def test_nobody_there_the_form_is_wiped(office: Office, browser: Browser, open_kiosk: Any) -> None:
+    """After a while without a touch the page asks, and then forgets what was typed and the language."""
+    page = await open_kiosk()
+    await page.clock.install()
+    await page.reload()
+    await page.get_by_role("button", name="English").click()
+    await page.get_by_role("button", name="Appeal", exact=True).click()
+    await page.get_by_label("Your message").fill("My secret")
+    await page.clock.fast_forward(61_000)
+    await page.get_by_role("button", name="Yes, go on").click()
+    await expect(page.get_by_label("Your message")).to_have_value("My secret")
+    await page.clock.fast_forward(61_000)
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await page.clock.run_for(16_000)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Выберите, с чем вы пришли")
+    assert "My secret" not in await page.content()
+
+
+async def test_the_key_cannot_be_read_out_and_a_code_works_once(office: Office, open_kiosk: Any) -> None:
+    """Neither key can be exported by a script; the enrolment code is refused the second time."""
+    page = await open_kiosk()
+    assert await page.evaluate(EXPORTABLE) == [False, False]
+    code = await office.administration().enrol("hall-1")
+    ask = "code => fetch('enrol', {method: 'POST', body: JSON.stringify({code})}).then(answer => answer.status)"
+    assert [await page.evaluate(ask, code.code) for _ in range(2)] == [200, 404]
+
+
+READ_STORE = """async () => {
+  const database = await new Promise(done => {
+    const open = indexedDB.open("okno-kiosk"); open.onsuccess = () => done(open.result);
+  });
+  const rows = await new Promise(done => {
+    const read = database.transaction("forms").objectStore("forms").getAll(); read.onsuccess = () => done(read.result);
+  });
+  const text = rows.map(row => new TextDecoder().decode(row.sealed) + JSON.stringify(row));
+  return text.join();
+}"""
+EXPORTABLE = """async () => {
+  const database = await new Promise(done => {
+    const open = indexedDB.open("okno-kiosk"); open.onsuccess = () => done(open.result);
+  });
+  const read = name => new Promise(done => {
+    const asked = database.transaction("settings").objectStore("settings").get(name);
+    asked.onsuccess = () => done(asked.result);
+  });
+  return [(await read("identity")).key.extractable, (await read("vault"))?.extractable ?? false];
+}"""

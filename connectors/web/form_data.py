@@ -1,6 +1,7 @@
 """Bodies of type multipart/form-data (RFC 7578), as browsers send them: their fields and files."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -43,6 +44,11 @@ class _Parts:
         self.ended = False
         self._name, self._value = b"", b""
 
+    def callbacks(self) -> Any:
+        """Return them as the parser wants them."""
+        names = ("part_begin", "header_field", "header_value", "header_end", "part_data", "end")
+        return {f"on_{name}": getattr(self, f"on_{name}") for name in names}
+
     def on_part_begin(self) -> None:
         if len(self.parts) == MAX_PARTS:
             raise FormParserError("too many parts")
@@ -76,18 +82,8 @@ def parse_form_data(body: bytes, content_type: str) -> FormData:
     if kind != FORM_DATA.encode() or not boundary:
         raise DecodeError(f"the content type is not {FORM_DATA} with a boundary", data=body)
     gathered = _Parts()
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_part_begin": gathered.on_part_begin,
-            "on_header_field": gathered.on_header_field,
-            "on_header_value": gathered.on_header_value,
-            "on_header_end": gathered.on_header_end,
-            "on_part_data": gathered.on_part_data,
-            "on_end": gathered.on_end,
-        },
-    )
     try:
+        parser = MultipartParser(boundary, gathered.callbacks())
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError) as error:

@@ -84,6 +84,7 @@ _TOP_WEIGHT = 24  # about the mean of running text: a score of 1
 _WORD = re.compile(r"[^\W\d_]+")
 _CYRILLIC_WORD = re.compile(r"[Ѐ-ӿ]+")
 _CYRILLIC_RUN = re.compile(r"[Ѐ-ӿ]{2}")
+_CYRILLIC_LETTERS = re.compile(r"[Ѐ-ӿ]{4}")  # no Western word has four letters beyond ASCII in a row
 _BEYOND_TWO_BYTES = re.compile("[\u0800-\uffff]")
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _UNSAFE_IN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
@@ -168,12 +169,12 @@ def _decode_single_byte(content: bytes, codec: str | None) -> str:
     if codec is not None:
         declared = _cyrillic_score(sample.decode(codec, "replace"))
         needed = SLIGHT_ADVANTAGE if {codec.replace("-", "_"), best} == _TWINS else CLEAR_ADVANTAGE
-        is_lie = score >= MIN_PLAUSIBLE and score > declared + needed
+        is_lie = score >= MIN_PLAUSIBLE and score > declared + needed and _reads(sample, best, _CYRILLIC_LETTERS)
         return content.decode(best if is_lie else codec, "replace")
     damaged = content.decode("utf-8", "replace")
     if len(_CYRILLIC_RUN.findall(damaged)) * 2 > damaged.count("\ufffd"):
         return damaged  # good Cyrillic UTF-8 with a broken byte here and there
-    if score >= MIN_PLAUSIBLE:
+    if score >= MIN_PLAUSIBLE and _reads(sample, best, _CYRILLIC_RUN):
         return content.decode(best, "replace")
     if damaged.count("\ufffd") * 4 <= sum(1 for char in damaged if ord(char) > 127):  # noqa: PLR2004 - ASCII's end
         return damaged
@@ -187,6 +188,11 @@ def _best_cyrillic(sample: bytes) -> tuple[str, float]:
         scores[name] -= RARE_ADVANTAGE
     best = max(scores, key=lambda name: scores[name])
     return best, scores[best]
+
+
+def _reads(sample: bytes, codec: str, letters: re.Pattern[str]) -> bool:
+    """Tell whether enough Cyrillic letters stand together: a lone French "à" is a Cyrillic "а" as well."""
+    return letters.search(sample.decode(codec, "replace")) is not None
 
 
 def _sample(content: bytes) -> bytes:

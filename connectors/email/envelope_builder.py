@@ -23,6 +23,7 @@ from connectors.email.mailboxes import Mailboxes
 from connectors.email.message_parser import MailFile, ParsedMail
 
 MAIL_MEDIA_TYPE = "message/rfc822"
+HTML_MEDIA_TYPE = "text/html"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +80,7 @@ def build_envelope(
     connector: str,
     received_at: datetime,
 ) -> tuple[AppealEnvelope, Contents]:
-    """Return the appeal envelope of `mail` and its contents: the raw mail and each attachment by SHA-256."""
+    """Return the appeal envelope of `mail` and its contents by SHA-256: the raw mail, each file, the cleaned HTML."""
     raw_ref = BlobRef.of(raw, MAIL_MEDIA_TYPE)
     contents: dict[str, bytes] = {raw_ref.sha256: raw}
     sender = _sender(mail, smtp)
@@ -97,6 +98,7 @@ def build_envelope(
         text=mail.text,
         clean_text=mail.clean_text,
         language=mail.language,
+        html=_html(mail.html, contents) if mail.html else None,
         attachments=tuple([_attachment(item, contents) for item in mail.files]),
         threading=ThreadReferences(
             reply_token=_reply_token(mail, smtp, mailboxes=mailboxes),
@@ -106,10 +108,19 @@ def build_envelope(
             appeal_number=find_number(mail.subject) if mail.subject else None,
         ),
         automatic=mail.automatic or sender is None or is_own,
-        marks=mail.marks or (("own_mail",) if is_own else ()),
+        marks=("own_mail", *mail.marks) if is_own and not mail.automatic else mail.marks,
+        fields=mail.fields,
         raw=raw_ref,
     )
     return envelope, contents
+
+
+def _html(html: str, contents: dict[str, bytes]) -> BlobRef:
+    """Return the reference of the cleaned HTML, and put its bytes to the contents."""
+    content = html.encode("utf-8")
+    reference = BlobRef.of(content, HTML_MEDIA_TYPE)
+    contents[reference.sha256] = content
+    return reference
 
 
 def _attachment(item: MailFile, contents: dict[str, bytes]) -> Attachment:
@@ -123,6 +134,7 @@ def _attachment(item: MailFile, contents: dict[str, bytes]) -> Attachment:
         sha256=sha256,
         size_bytes=len(item.content),
         inline=item.inline,
+        content_id=item.content_id,
     )
 
 

@@ -18,7 +18,7 @@ _IDENTITY_FIELDS = ("message-id", "date", "from", "subject")
 _DELIVERY_FIELDS = frozenset(
     {"return-path", "delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "x-delivered-to", "x-rcpt-to"},
 )
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_HEADER_END = re.compile(rb"\r?\n\r?\n|\r\r\n\r\r\n|(?<!\n)\r\r(?!\n)")
 _SPACES = re.compile(r"\s+")
 
 
@@ -43,6 +43,7 @@ def _add_field(digest: "hashlib._Hash", name: str, values: list[str]) -> None:
 
 
 def _body(raw: bytes, *, has_fields: bool) -> bytes:
+    raw = raw.lstrip(b"\r\n") if has_fields and raw[:1] in (b"\r", b"\n") else raw
     end = _HEADER_END.search(raw)
     if not has_fields:
         body = raw

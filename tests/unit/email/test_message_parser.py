@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.email.body_text import html_text, unflow
+from connectors.email.flowed import unflow
+from connectors.email.html_text import html_text
 from connectors.email.message_parser import ParsedMail, parse_mail
 
 MAILS = Path(__file__).parents[2] / "data" / "mail" / "mikel"

@@ -50,7 +50,7 @@ def _library_shape(message: Message) -> list[tuple[str, bytes]]:
     if message.get_content_maintype() == "message":
         return [(message.get_content_type(), b"")]
     content = message.get_payload(decode=True)
-    return [(message.get_content_type(), _plain(content if isinstance(content, bytes) else b""))]
+    return [(message.get_content_type().split()[0], _plain(content if isinstance(content, bytes) else b""))]
 
 
 def _plain(content: bytes) -> bytes:

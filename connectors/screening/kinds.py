@@ -56,7 +56,7 @@ _MAGICS: tuple[tuple[bytes, str], ...] = (
 _BMP_HEADERS = frozenset({b"\x0c\0\0\0", b"\x28\0\0\0", b"\x6c\0\0\0", b"\x7c\0\0\0"})  # their lengths
 _BY_FIRST = {first: tuple(item for item in _MAGICS if item[0][0] == first) for first in {m[0][0] for m in _MAGICS}}
 _PAGE = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+(?:html|svg)|html|svg|head|body|script|iframe)[\s>]",
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+(?:html|svg)|html|svg|head|body|script|iframe)[\s/>]",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -145,7 +145,7 @@ def _end_of_stream(content: bytes, start: int, dictionary: bytes) -> int:
         if b"endstream" in content[end : end + 16]:
             return end
     end = content.find(b"endstream", start)
-    return end if end >= 0 else len(content)
+    return end if end >= 0 else start  # never ended: what follows may be anything, and is searched as text
 
 
 def _unpack(content: bytes, start: int, dictionary: bytes, budget: Budget, *, keep_bytes: int) -> bytes:

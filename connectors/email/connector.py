@@ -1,11 +1,11 @@
 """The email connector: SMTP and LMTP in, a relay out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
 
-from appeals.envelope import Channel
+from appeals.envelope import AppealEnvelope, Channel
 from appeals.errors import TransientError
 from appeals.registration import Registration
 from config.settings import EmailSettings
@@ -42,6 +42,7 @@ class EmailConnector(Connector):
             mailboxes=mailboxes,
             hostname=settings.hostname,
             authenticity=Authenticity(settings),
+            as_fax=_fax_converter(settings),
         )
         self._relay = Relay(settings)
         self._certificate = TlsCertificate.of(settings)
@@ -121,3 +122,12 @@ class EmailConnector(Connector):
         if acceptance.registration is None:
             return smtp_replies.KEPT
         return smtp_replies.registered(acceptance.registration.number)
+
+
+def _fax_converter(settings: EmailSettings) -> Callable[[AppealEnvelope], AppealEnvelope | None] | None:
+    """Return what makes faxes of the mails of mail-to-fax gateways, None if there are none."""
+    if not settings.fax_gateways:
+        return None
+    from connectors.fax.mail_gateway import MailFaxGateways  # noqa: PLC0415 - the fax room is loaded by its users alone
+
+    return MailFaxGateways(settings.fax_gateways).convert

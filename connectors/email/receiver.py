@@ -1,6 +1,7 @@
 """The way of a mail into the registry, whichever protocol brought it: decode, register, or keep in quarantine."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,13 +56,18 @@ class MailReceiver:
         mailboxes: Mailboxes,
         hostname: str = "",
         authenticity: Authenticity | None = None,
+        as_fax: Callable[[AppealEnvelope], AppealEnvelope | None] | None = None,
     ) -> None:
-        """`hostname`: the domain of our message ids; empty: return paths carry none."""
+        """`hostname`: the domain of our message ids; empty: return paths carry none.
+
+        `as_fax` returns the fax that a mail of a mail-to-fax gateway is, None for any other mail.
+        """
         self._ports = ports
         self._connector = connector
         self._mailboxes = mailboxes
         self._hostname = hostname
         self._authenticity = authenticity
+        self._as_fax = as_fax
         self.last_message_at: datetime | None = None
 
     async def receive(self, raw: bytes, smtp: SmtpEnvelope) -> Acceptance:
@@ -90,6 +96,8 @@ class MailReceiver:
             envelope = envelope.model_copy(update={"authenticity": results})
         if decoded.report is not None:
             envelope = await self._told(envelope, decoded.report, returned_to=decoded.returned_to)
+        elif self._as_fax is not None:
+            envelope = self._as_fax(envelope) or envelope
         registration = await self._ports.intake.register(envelope, decoded.contents)
         self.last_message_at = self._ports.now()
         logger.info(

@@ -67,7 +67,6 @@ class MailFaxGateways:
                 "threading": ThreadReferences(),  # the gateway's mails are no conversation
                 "automatic": False,  # the mail is a machine's, the fax a citizen's
                 "language": None,
-                "html": None,
                 "recognise": True,
                 "fields": {**envelope.fields, "fax_mail_sender": envelope.sender.value if envelope.sender else ""},
             }

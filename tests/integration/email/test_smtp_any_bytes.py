@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from .conftest import MAILBOX, Dial, MemoryIntake, Office, OpenOffice, running_office
 
 REPLY = re.compile(rb"[2345]\d\d[ -][^\r\n]*\r\n")
-OUR_FAULTS = {"smtp.session_failed", "connector.receive_failed", "connector.decode_failed"}
+OUR_FAULTS = {
+    "smtp.session_failed",
+    "connector.receive_failed",
+    "connector.decode_failed",
+    "connector.authenticity_failed",
+}
 
 _COMMANDS = st.one_of(
     st.binary(max_size=80),
@@ -33,9 +38,9 @@ def _session(lines: list[tuple[bytes, bytes]]) -> bytes:
     return b"".join(line + end for line, end in lines)
 
 
-async def _talk(content: bytes, *, protocol: str) -> tuple[MemoryIntake, bytes]:
+async def _talk(content: bytes, *, protocol: str, **settings: object) -> tuple[MemoryIntake, bytes]:
     intake = MemoryIntake()
-    async with running_office(intake, {"command_timeout_s": 5.0}) as office:
+    async with running_office(intake, {"command_timeout_s": 5.0, **settings}) as office:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", office.port if protocol == "smtp" else office.lmtp_port
         )
@@ -78,6 +83,49 @@ def test_any_mail(lines: list[tuple[bytes, bytes]]):
     assert kept == [_session(lines) + b"\r\n"]
     assert replies.count(b"registered as") + replies.count(b"2.6.0") == 1
     assert replies.endswith(b"221 2.0.0 Bye\r\n")
+
+
+_FRONT_COMMANDS = st.one_of(
+    _COMMANDS,
+    st.sampled_from(
+        [
+            b"XCLIENT ADDR=198.51.100.7", b"XCLIENT ADDR=IPV6:2001:db8::1 HELO=\xff", b"XCLIENT ADDR=[UNAVAILABLE]", b"XFORWARD ADDR=x",
+            b"XFORWARD HELO=a.example ADDR=198.51.100.8", b"RCPT TO:<postmaster>", b"RCPT TO:<PostMaster@okno.localhost> X=Y", b"STARTTLS",
+            b"PROXY TCP4 198.51.100.7 127.0.0.1 1 2", b"From: a@b.example", b"DKIM-Signature: v=1; a=rsa-sha256; d=b.example; s=s",
+            b"Authentication-Results: mx.okno.localhost; dmarc=pass", b"Received: by mx",
+        ]
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(_FRONT_COMMANDS, _ENDS), max_size=14),
+    st.sampled_from(["peer", "xclient", "proxy"]),
+    st.sampled_from([("127.0.0.0/8",), ()]),
+    st.sampled_from(["smtp", "lmtp"]),
+)
+def test_any_dialogue_at_the_border(
+    lines: list[tuple[bytes, bytes]], client_address: str, trusted_networks: tuple[str, ...], protocol: str
+):
+    """With every option of the border on and no name server answering: replies alone, no traceback, nothing twice."""
+    head = b"PROXY TCP4 198.51.100.7 127.0.0.1 1 2\r\n" if client_address == "proxy" and protocol == "smtp" else b""
+    talk = _talk(
+        head + (b"LHLO" if protocol == "lmtp" else b"EHLO") + b" x\r\n" + _session(lines),
+        protocol=protocol,
+        client_address=client_address,
+        trusted_networks=trusted_networks,
+        trusted_authserv_ids=("mx.okno.localhost",),
+        max_errors=5,
+        authenticity_timeout_s=0.02,
+        dns_servers=("127.0.0.1:1",),
+    )
+    with structlog.testing.capture_logs() as logs:
+        intake, replies = asyncio.run(talk)
+    assert REPLY.sub(b"", replies) == b""
+    assert not OUR_FAULTS & {entry["event"] for entry in logs}, logs
+    kept = [envelope.external_id for envelope, _ in intake.registered]
+    assert len(kept) == len(set(kept))
 
 
 async def test_a_client_that_vanishes_leaves_nothing_behind(office: Office, dial: Dial):

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from config.taxonomy import LanguageTag
 from config.yaml_file import Fault, YamlDocument, load_yaml, refuse, validate_model
+
+T = TypeVar("T")
 
 DEFAULT_FORMS = Path(__file__).parent / "defaults" / "kiosk_forms.yaml"
 EMAIL_PATTERN = r"^[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+$"
@@ -50,6 +52,13 @@ RULES_OF_TYPE: Mapping[str, frozenset[str]] = {  # JSON Schema keywords that mak
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    """Not `min_length`: pydantic would report a list whose only item has a fault as empty, too."""
+    if not items:
+        raise ValueError("there must be at least one")
+    return items
 
 
 class FieldSchema(_Part):
@@ -127,7 +136,7 @@ class KioskForm(_Part):
     version: int = Field(ge=1)
     title: Texts
     intro: Texts = Field(default_factory=dict)
-    fields: tuple[FormField, ...] = Field(min_length=1)
+    fields: Annotated[tuple[FormField, ...], AfterValidator(_not_empty)]
 
     def field_of(self, role: FormRole) -> FormField | None:
         """Return the field with that role."""
@@ -143,7 +152,7 @@ class KioskForms(_Part):
 
     version: Literal[1]
     languages: tuple[LanguageTag, ...] = Field(min_length=1)  # the first is the one the kiosk begins with
-    forms: tuple[KioskForm, ...] = Field(min_length=1)
+    forms: Annotated[tuple[KioskForm, ...], AfterValidator(_not_empty)]
 
     @cached_property
     def _by_version(self) -> dict[tuple[str, int], KioskForm]:

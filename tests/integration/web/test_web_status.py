@@ -1,0 +1,64 @@
+"""The citizen's page: files of answers, and the token that lets a message join."""
+
+from appeals.answer import UploadedFile
+from tests.integration.web.citizen import Citizen
+from tests.integration.web.office import Office
+
+PLAN = b"%PDF-1.4 plan"
+
+
+async def answered(office: Office) -> tuple[Citizen, dict[str, str]]:
+    """Return a citizen whose appeal was answered with a file, and number and code."""
+    citizen = Citizen(await office.client())
+    _, sent = await citizen.post()
+    appeal = await office.assign(sent["number"], "ivanova")
+    files = [UploadedFile(name="план работ.pdf", media_type="application/pdf", content=PLAN)]
+    await office.lifecycle.answer(
+        appeal.id, agent_id="ivanova", version=appeal.version, text="Починим завтра.", attachments=files
+    )
+    return citizen, {"number": sent["number"], "code": sent["code"]}
+
+
+async def test_a_file_of_an_answer_is_fetched_with_number_and_code(office: Office):
+    """In the body, so that no history or log keeps the code; as a download, never shown in place."""
+    citizen, claim = await answered(office)
+    async with citizen.client.post("/api/v1/citizen/status", json=claim) as answer:
+        view = await answer.json()
+    ((file,),) = (one["files"] for one in view["answers"])
+    assert (file["name"], file["size_bytes"]) == ("план работ.pdf", len(PLAN))
+    async with citizen.client.post(f"/api/v1/citizen/files/{file['sha256']}", json=claim) as answer:
+        assert await answer.read() == PLAN
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.content_type == "application/octet-stream"
+
+
+async def test_no_other_file_and_no_other_code_opens_one(office: Office):
+    """A wrong code, another appeal's claim, and files the citizen sent themselves are all 404."""
+    citizen, claim = await answered(office)
+    other = Citizen(await office.client())
+    _, others = await other.post(files={"своё.txt": b"mine"})
+    sha256 = (await office.conversation(claim["number"])).replies[-1].attachments[0].sha256
+    own = (await office.conversation(others["number"])).envelopes[0].attachments[0].sha256
+    others_claim = {"number": others["number"], "code": others["code"]}
+    for path, body in (
+        (sha256, {**claim, "code": "AAAA-AAAA"}),
+        (sha256, others_claim),
+        (own, others_claim),
+        ("x", claim),
+    ):
+        async with citizen.client.post(f"/api/v1/citizen/files/{path}", json=body) as answer:
+            assert answer.status == 404
+
+
+async def test_the_pages_token_lets_a_message_join_and_reopens_the_work(office: Office):
+    """What the citizen adds comes to the agent who answered."""
+    citizen, claim = await answered(office)
+    async with citizen.client.post("/api/v1/citizen/status", json=claim) as answer:
+        token = (await answer.json())["reply_token"]
+    writer = Citizen(await office.client())
+    status, added = await writer.post(
+        {"submission_id": writer.submission_id, "text": "Не починили.", "reply_token": token}
+    )
+    assert (status, added["number"], added["code"]) == (201, claim["number"], None)
+    appeal = (await office.conversation(claim["number"])).appeal
+    assert (appeal.state, appeal.agent_id) == ("assigned", "ivanova")

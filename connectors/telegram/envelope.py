@@ -122,7 +122,9 @@ def build_withdrawal(
         received_at=circumstances.received_at,
         sender=ContactPoint(kind=ContactPointKind.TELEGRAM, value=str(deletion.chat.id)),
         text=WITHDRAWN_TEXT,
-        threading=ThreadReferences(in_reply_to=(message_key(deletion.chat.id, message_id),)),
+        threading=ThreadReferences(
+            in_reply_to=(message_key(deletion.chat.id, message_id),), conversation=circumstances.conversation
+        ),
         authenticity=(AuthenticityResult(method=circumstances.method, result="pass"),),
         automatic=True,  # nobody asks for anything by it: it reopens nothing and is not acknowledged
         marks=("withdrawn",),

@@ -56,8 +56,8 @@ _PHRASES = {
     },
     "no_appeals": {"ru": "Открытых обращений нет.", "en": "You have no open appeals."},
     "not_found": {
-        "ru": "Обращения с таким номером у вас нет. Проверьте номер: в нём десять цифр, например 482-719-3561.",
-        "en": "You have no appeal of that number. Check it: it has ten digits, for example 482-719-3561.",
+        "ru": "Обращения с таким номером у вас нет. Проверьте номер: в нём десять цифр, например 482-719-3566.",
+        "en": "You have no appeal of that number. Check it: it has ten digits, for example 482-719-3566.",
     },
     "status_line": {"ru": "№ {number}: {state}. {subject}", "en": "No. {number}: {state}. {subject}"},
     "deadline": {"ru": "Ответ не позднее {date}.", "en": "Answer by {date}."},

@@ -102,8 +102,7 @@ class UpdateReceiver:
             case ButtonPress():
                 await self._take_press(incoming, update.content, method=method)
             case Withdrawal():
-                await self.albums.settle(incoming.deletion.chat.id)
-                await self._register_or_quarantine([update.content], method=method)
+                await self._take_withdrawal(incoming, update.content, method=method)
             case ChatMessage():
                 await self._take_message(incoming, update.content, method=method)
 
@@ -140,6 +139,14 @@ class UpdateReceiver:
             return ""
         await self._register_or_quarantine(contents, method=method)
         return self._external_id(messages) if len(messages) > 1 else ""
+
+    async def _take_withdrawal(self, incoming: Withdrawal, content: bytes, *, method: str) -> None:
+        chat = incoming.deletion.chat.id
+        await self.albums.settle(chat)
+        if not (await self.chats.of(chat)).business_connection_id:  # none of their messages ever came to us
+            self._log_ignored("a deletion in a chat without appeals")
+            return
+        await self._register_or_quarantine([content], method=method)
 
     async def _take_press(self, press: ButtonPress, content: bytes, *, method: str) -> None:
         try:
@@ -189,12 +196,15 @@ class UpdateReceiver:
     async def _register_withdrawal(self, withdrawal: Withdrawal, content: bytes, *, method: str) -> Registration:
         """Register that messages were deleted, one envelope each; return the last one's registration."""
         deletion, raw = withdrawal.deletion, BlobRef.of(content, JSON_MEDIA_TYPE)
+        record = await self.chats.of(deletion.chat.id)
         for number in deletion.message_ids:
+            begun_at = record.talk_of(number)
             circumstances = Circumstances(
                 connector=self._connector,
                 bot_id=self._bot_id,
                 method=method,
                 received_at=self._ports.now(),
+                conversation=_conversation(deletion.chat.id, begun_at),
                 revises=business_external_id(self._bot_id, deletion.chat.id, number),
             )
             envelope = build_withdrawal(deletion, number, circumstances, raw=raw)
@@ -224,7 +234,7 @@ class UpdateReceiver:
             bot_id=self._bot_id,
             method=method,
             received_at=self._ports.now(),
-            conversation=f"telegram:{message.person}" + (f":{begun_at}" if begun_at else ""),
+            conversation=_conversation(message.person, begun_at),
             language=record.language,
             revises=await self._revised(message) if incoming.edited else None,
             fields=fields,
@@ -278,6 +288,11 @@ class UpdateReceiver:
 
     def _log_ignored(self, reason: str) -> None:
         logger.info("connector.update_ignored", connector=self._connector, reason=reason)
+
+
+def _conversation(person: int, begun_at: int | None) -> str:
+    """Return the name of a running talk; /new begins another one."""
+    return f"telegram:{person}" + (f":{begun_at}" if begun_at else "")
 
 
 def _is_album_part(incoming: ChatMessage) -> bool:

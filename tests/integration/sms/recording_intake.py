@@ -6,13 +6,17 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from aiohttp import web
 
-from appeals.envelope import AppealEnvelope
+from appeals.appeal import AppealState
+from appeals.citizen_desk import AppealStatus
+from appeals.envelope import AppealEnvelope, ContactPoint
 from appeals.errors import OknoError
+from appeals.numbering import normalise_number
 from appeals.registration import Contents, QuarantineItem, Registration
 from appeals.reply import DeliveryState
 from connectors.base import Connector, ConnectorPorts
@@ -78,12 +82,50 @@ class RecordingCursors:
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], str] = {}
+        self.down: OknoError | None = None
 
     async def get(self, connector: str, name: str) -> str | None:
+        if self.down:
+            raise self.down
         return self.values.get((connector, name))
 
     async def put(self, connector: str, name: str, value: str) -> None:
+        assert len(name) <= 128
+        if self.down:
+            raise self.down
         self.values[connector, name] = value
+
+
+class RecordingDesk:
+    """Knows the appeals in `appeals`, by the asker's value."""
+
+    def __init__(self) -> None:
+        self.appeals: dict[str, list[AppealStatus]] = {}
+        self.down: OknoError | None = None
+
+    def add(self, asker: str, number: str, state: AppealState = AppealState.WAITING) -> None:
+        moment = datetime(2026, 11, 22, 9, tzinfo=UTC)
+        status = AppealStatus(
+            number=number,
+            state=state,
+            subject="Нет воды",
+            registered_at=moment,
+            deadline_at=moment + timedelta(days=30),
+            answered_at=None,
+            closed_at=None,
+        )
+        self.appeals.setdefault(asker, []).insert(0, status)
+
+    async def status(self, number: str, asker: ContactPoint) -> AppealStatus | None:
+        if self.down:
+            raise self.down
+        own = self.appeals.get(asker.value, [])
+        return next((status for status in own if status.number == normalise_number(number)), None)
+
+    async def open_appeals(self, asker: ContactPoint) -> list[AppealStatus]:
+        if self.down:
+            raise self.down
+        return [status for status in self.appeals.get(asker.value, []) if status.state is not AppealState.CLOSED]
 
 
 class RecordingReports:
@@ -107,6 +149,7 @@ def make_ports(
     cursors: RecordingCursors | None = None,
     reports: RecordingReports | None = None,
     public_url: str = "http://127.0.0.1:1",
+    **more: Any,
 ) -> ConnectorPorts:
     return ConnectorPorts(
         intake=intake,
@@ -114,6 +157,8 @@ def make_ports(
         reports=reports or RecordingReports(),
         now=lambda: datetime.now(UTC),
         public_url=public_url,
+        signing_key=b"k" * 32,
+        **more,
     )
 
 

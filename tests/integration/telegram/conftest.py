@@ -11,7 +11,7 @@ from config.settings import TelegramSettings
 from connectors.base import Connector
 from connectors.telegram import build
 from okno.outside.bot_api import BotApi
-from tests.integration.sms.recording_intake import RecordingCursors, RecordingIntake, make_ports
+from tests.integration.sms.recording_intake import RecordingCursors, RecordingDesk, RecordingIntake, make_ports
 
 Polling = Callable[..., AbstractAsyncContextManager[Connector]]
 
@@ -33,6 +33,11 @@ def cursors() -> RecordingCursors:
 
 
 @pytest.fixture
+def desk() -> RecordingDesk:
+    return RecordingDesk()
+
+
+@pytest.fixture
 def telegram_settings(api: BotApi) -> Callable[..., TelegramSettings]:
     def make(**changes: Any) -> TelegramSettings:
         values = {"enabled": True, "token": api.token, "api_url": api.url, "poll_timeout_s": 5.0}
@@ -42,12 +47,17 @@ def telegram_settings(api: BotApi) -> Callable[..., TelegramSettings]:
 
 
 @pytest.fixture
-def polling(telegram_settings: Callable[..., TelegramSettings], intake: RecordingIntake, cursors: RecordingCursors):
+def polling(
+    telegram_settings: Callable[..., TelegramSettings],
+    intake: RecordingIntake,
+    cursors: RecordingCursors,
+    desk: RecordingDesk,
+):
     """Run a polling connector for the length of a block."""
 
     @asynccontextmanager
     async def run(**changes: Any) -> AsyncIterator[Connector]:
-        connector = build(telegram_settings(**changes), make_ports(intake, cursors=cursors))
+        connector = build(telegram_settings(**changes), make_ports(intake, cursors=cursors, desk=desk))
         await connector.start()
         async with asyncio.TaskGroup() as group:
             group.create_task(connector.work())

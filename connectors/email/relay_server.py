@@ -24,7 +24,7 @@ MAX_ENVID_CHARS = 100  # RFC 3461 §4.4
 _CLOSING = 421  # RFC 5321 §3.8: it hangs up whatever was asked
 _WANTS_LOG_IN = frozenset({454, 530, 534, 535, 538})  # RFC 4954 §6
 _ABOUT_US = re.compile(
-    r"\b5\.(?:1\.[78]|7\.(?:0|8|9|11|13|14))\b|relay(?:ing)?[\w ]{0,20}(?:denied|prohibited|not permitted|not allowed)|"
+    r"\b5\.(?:1\.[78]|7\.(?:0|8|9|11|13|14))\b|unable to relay|relay(?:ing)?[\w ]{0,20}(?:denied|prohibited|not permitted|not allowed)|"
     r"authentication required|sender address rejected",
     re.IGNORECASE,
 )
@@ -90,6 +90,7 @@ class RelayConnections:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await client.connect()
+                await _greet(client)
         except aiosmtplib.SMTPResponseException as error:
             client.close()
             raise RelayUnusableError(f"{self.name} refuses us: {error.code}") from error
@@ -168,6 +169,16 @@ class RelayConnections:
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 await client.quit(timeout=1.0)
             client.close()
+
+
+async def _greet(client: aiosmtplib.SMTP) -> None:
+    """Ask what the relay knows, unless STARTTLS or the log-in has done so; an old one is greeted the old way."""
+    if not client.is_ehlo_or_helo_needed:
+        return
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError:
+        await client.helo()
 
 
 async def _start_over(client: aiosmtplib.SMTP) -> None:

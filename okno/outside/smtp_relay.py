@@ -9,6 +9,7 @@ import logging
 import re
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -19,6 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 DEFAULT_KEEP = 1000  # mails; the oldest are forgotten
 WAIT_S = 10.0
+CLOSE_S = 0.5
 _DSN_PARAMETER = re.compile(r" (?:RET|ENVID|NOTIFY|ORCPT)=[^ ]+", re.IGNORECASE)
 
 
@@ -94,7 +96,10 @@ class SmtpRelay:
         await server.wait_closed()
         if self._connections:
             self._idle.clear()
-            await self._idle.wait()
+            with suppress(TimeoutError):  # a TLS handshake that failed tells nobody of its end
+                async with asyncio.timeout(CLOSE_S):
+                    await self._idle.wait()
+            self._connections.clear()
 
     def drop_connections(self) -> None:
         """Hang up on every client, as relays do with idle ones."""

@@ -12,7 +12,7 @@ from imapclient.exceptions import ProtocolError
 
 from config.settings import MIB, ImapMailbox
 from connectors.email.imap_log_in import ImapError, connect, server_text
-from connectors.email.imap_wire import LiteralTooLargeError, WireClient
+from connectors.email.imap_wire import WireClient
 
 ANSWER_BYTES = 64 * MIB  # a SEARCH that finds six million mails
 ANSWER_S = 300.0
@@ -69,11 +69,13 @@ def _translated(client: WireClient | None = None) -> Iterator[None]:
         yield
     except ImapError:
         raise
-    except LiteralTooLargeError as error:
-        raise TooLargeError("the server sends more than it announced") from error
     except imaplib.IMAP4.readonly as error:
         raise ImapError("the folder cannot be changed: set `after: keep`") from error
-    except (imaplib.IMAP4.abort, ProtocolError) as error:
+    except imaplib.IMAP4.abort as error:
+        if client is not None and client.wire.exceeded:
+            raise TooLargeError("the server sends more than it announced") from error
+        raise ImapError(_reason(error, client)) from error
+    except ProtocolError as error:
         raise ImapError(_reason(error, client)) from error
     except imaplib.IMAP4.error as error:
         raise RefusedError(f"the server refuses: {server_text(error)}") from error

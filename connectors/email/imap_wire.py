@@ -20,10 +20,6 @@ GREETING_BYTES = 256 * 1024  # for connecting and logging in
 GREETING_S = 60.0
 
 
-class LiteralTooLargeError(imaplib.IMAP4.abort):
-    """The server began to send more than the command was allowed; the connection is of no more use."""
-
-
 class ImapWire(imaplib.IMAP4):
     """One connection, plain or TLS, on which every command has a budget of bytes and seconds."""
 
@@ -32,6 +28,7 @@ class ImapWire(imaplib.IMAP4):
         self._tls = tls
         self._buffer = bytearray()
         self._buffer_start = 0
+        self.exceeded = False  # more came than was allowed: imaplib hides which error ended a command
         self.allow(size_bytes=GREETING_BYTES, seconds=GREETING_S)
         super().__init__(host, port, connect_timeout_s)
 
@@ -65,9 +62,9 @@ class ImapWire(imaplib.IMAP4):
         return status, data
 
     def read(self, size: int) -> bytes:
-        """Return `size` bytes, fewer at the end of the connection. Raises LiteralTooLargeError."""
+        """Return `size` bytes, fewer at the end of the connection. Raises imaplib.IMAP4.abort."""
         if size > self._bytes_left:
-            raise LiteralTooLargeError("a literal is larger than allowed")
+            raise self._excess()
         self._bytes_left -= size
         found = [self._take(min(size, len(self._buffer) - self._buffer_start))]
         missing = size - len(found[0])
@@ -85,7 +82,7 @@ class ImapWire(imaplib.IMAP4):
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
             if searched - self._buffer_start > self._bytes_left:
-                raise LiteralTooLargeError("a line is longer than allowed")
+                raise self._excess()
             chunk = self._receive(CHUNK_BYTES)
             if not chunk:
                 return self._take(len(self._buffer) - self._buffer_start)
@@ -93,7 +90,7 @@ class ImapWire(imaplib.IMAP4):
         line = self._take(end + 1 - self._buffer_start)
         self._bytes_left -= len(line)
         if self._bytes_left < 0:
-            raise LiteralTooLargeError("an answer is longer than allowed")
+            raise self._excess()
         return line
 
     def send(self, data: Any) -> None:
@@ -106,6 +103,10 @@ class ImapWire(imaplib.IMAP4):
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
         self.sock.close()
+
+    def _excess(self) -> imaplib.IMAP4.abort:
+        self.exceeded = True
+        return self.abort("more than the command was allowed")
 
     def _take(self, size: int) -> bytes:
         end = self._buffer_start + size

@@ -24,7 +24,8 @@ MAX_ENVID_CHARS = 100  # RFC 3461 §4.4
 _CLOSING = 421  # RFC 5321 §3.8: it hangs up whatever was asked
 _WANTS_LOG_IN = frozenset({454, 530, 534, 535, 538})  # RFC 4954 §6
 _ABOUT_US = re.compile(
-    r"\b5\.(?:1\.[78]|7\.(?:0|8|9|11|13|14))\b|unable to relay|relay(?:ing)?[\w ]{0,20}(?:denied|prohibited|not permitted|not allowed)|"
+    r"\b5\.(?:1\.[78]|7\.(?:0|8|9|11|13|14))\b|unable to relay|"
+    r"relay(?:ing)?[\w ]{0,20}(?:denied|prohibited|not permitted|not allowed)|"
     r"authentication required|sender address rejected",
     re.IGNORECASE,
 )

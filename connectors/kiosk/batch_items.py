@@ -11,6 +11,7 @@ CHUNK_BYTES = 8 * 1024 * 1024
 MAX_ARRAY_BYTES = 64 * 1024 * 1024  # an array must be held whole: more goes as NDJSON
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
+_END = re.compile(r"\s*\]?\s*\Z")
 _SEPARATOR = re.compile(r"[ \t\r\n]*,?[ \t\r\n]*")
 
 
@@ -74,7 +75,7 @@ def _of_array(spool: IO[bytes], *, max_item_bytes: int) -> Iterator[BatchItem]:
     while True:
         found = _SEPARATOR.match(text, place)
         place = found.end() if found else place
-        if text[place:].strip() in {"", "]"}:
+        if _END.match(text, place):
             return
         try:
             _, end = decoder.raw_decode(text, place)

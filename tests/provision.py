@@ -1,4 +1,6 @@
-"""Provide what tests need beyond pip: Chromium, Redis, PostgreSQL, Dovecot, ClamAV, swaks. Run by `make setup-dev`; quick when all is there.
+"""Provide what tests need beyond pip: Chromium, Redis, PostgreSQL, Dovecot, ClamAV, swaks, Tesseract.
+
+Run by `make setup-dev`; quick when all is there.
 
 It prints one line a thing and never fails the set-up: what is missing is skipped by the tests on a developer's
 machine and fails them in CI.
@@ -18,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a scri
 from tests.clamd import find_clamd
 from tests.dovecot import find_dovecot
 from tests.servers import ServerNotFoundError, find_chromium, find_postgres_bin, find_redis_server, find_swaks
+from tests.tesseract import find_tesseract
 
 APT_TIMEOUT_S = 900
 
@@ -74,6 +77,7 @@ def main() -> None:
     _provide("swaks", find_swaks, [lambda: _apt_install("libnet-ssleay-perl") and _apt_install("swaks")])
     _provide("Dovecot", find_dovecot, [lambda: _apt_install("dovecot-imapd")])
     _provide("ClamAV", find_clamd, [lambda: _apt_install("clamav-daemon")])
+    _provide("Tesseract", find_tesseract, [lambda: _apt_install("tesseract-ocr") and _apt_install("tesseract-ocr-rus")])
     _provide("Chromium", find_chromium, [lambda: _apt_install("chromium"), _install_playwright_chromium])
 
 

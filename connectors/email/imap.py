@@ -1,6 +1,7 @@
 """All mailboxes that are read over IMAP: started, stopped, reported on, and asked again for a mail left there."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 from appeals.errors import PermanentError
@@ -37,6 +38,8 @@ class ImapMailboxes:
 
     def start(self) -> None:
         """Begin to read. A server that is down is waited for: that fails nobody's start."""
+        # IMAPClient warns of bytes that are not ASCII by writing them into the log.
+        logging.getLogger("imapclient").setLevel(logging.ERROR)
         self._started = True
         for reader in self._readers:
             reader.start()

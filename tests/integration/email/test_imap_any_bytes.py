@@ -91,7 +91,7 @@ _NONSENSE = st.one_of(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(command=st.sampled_from(COMMANDS), nonsense=_NONSENSE, skip=st.integers(0, 2), place=st.sampled_from("<|>x"))
 @example(command="UID FETCH", nonsense=b"* 1 FETCH (" + b"(" * 3000 + b"\r\n", skip=1, place="<")
@@ -113,7 +113,7 @@ def test_any_bytes_at_any_time(command: str, nonsense: bytes, skip: int, place: 
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(cut=st.integers(0, 400))
 def test_cut_off_anywhere(cut: int):

@@ -23,6 +23,7 @@ import structlog
 from aiohttp import web
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
+from connectors.sms.segments import measure
 from okno.outside.mailbox import Mailbox
 from okno.outside.twilio_errors import refusal
 
@@ -30,7 +31,6 @@ logger = structlog.get_logger(__name__)
 
 MAX_BODY_CHARS = 1_600
 API_VERSION = "2010-04-01"
-SEGMENT_CHARS = 153  # GSM-7 in a concatenated message; UCS-2 has 67
 _PHONE = re.compile(r"\+[1-9]\d{6,14}")
 
 
@@ -179,7 +179,7 @@ class TwilioApi:
             "SmsStatus": "received",
             "Body": body,
             "To": self.number,
-            "NumSegments": str(max(1, -(-len(body) // SEGMENT_CHARS))),
+            "NumSegments": str(measure(body).parts),
             "MessageSid": sid,
             "AccountSid": self.account_sid,
             "From": sender,
@@ -320,7 +320,7 @@ class TwilioApi:
             "from": message.sender,
             "messaging_service_sid": None,
             "num_media": "0",
-            "num_segments": str(-(-len(message.body) // SEGMENT_CHARS)),
+            "num_segments": str(measure(message.body).parts),
             "price": None,
             "price_unit": "USD",
             "sid": message.sid,
@@ -332,22 +332,25 @@ class TwilioApi:
 
     async def _call_back(self, message: SentSms) -> None:
         for status in ("sent", self.final_status or "delivered"):
-            form = {
-                "SmsSid": message.sid,
-                "SmsStatus": status,
-                "MessageStatus": status,
-                "To": message.recipient,
-                "MessageSid": message.sid,
-                "AccountSid": self.account_sid,
-                "From": message.sender,
-                "ApiVersion": API_VERSION,
-            }
-            if self.final_error_code and status == self.final_status:
-                form["ErrorCode"] = self.final_error_code
+            error_code = self.final_error_code if status == self.final_status else ""
             try:
-                await self.post_form(message.status_callback, form)
+                await self.report(message, status, error_code=error_code)
             except aiohttp.ClientError as error:  # as with the real one, a call-back is not tried for ever
                 logger.info("outside.call_back_failed", service="twilio", error=type(error).__name__)
+
+    async def report(self, message: SentSms, status: str, *, error_code: str = "") -> HookAnswer:
+        """Post one status call-back of a message, in whatever order the caller wants."""
+        form = {
+            "SmsSid": message.sid,
+            "SmsStatus": status,
+            "MessageStatus": status,
+            "To": message.recipient,
+            "MessageSid": message.sid,
+            "AccountSid": self.account_sid,
+            "From": message.sender,
+            "ApiVersion": API_VERSION,
+        }
+        return await self.post_form(message.status_callback, form | ({"ErrorCode": error_code} if error_code else {}))
 
     # ---- media
     async def _redirect_media(self, request: web.Request) -> web.Response:

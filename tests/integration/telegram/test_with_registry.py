@@ -1,25 +1,31 @@
 """SMS and Telegram with the real intake and registry behind them: the way of a message up to its commit and back."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from appeals.blobs import open_blob_store
+from appeals.citizen_desk import RegistryDesk
 from appeals.cursors import RegistryCursors
 from appeals.database import registry_url
+from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.intake import Intake
 from appeals.intake_policy import IntakePolicy
 from appeals.notify import SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
+from appeals.reply import ReplyKind
 from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings, SmsSettings, TelegramSettings
-from connectors.base import ConnectorPorts
+from connectors.base import Connector, ConnectorPorts, OutboundMessage
 from connectors.sms import build as build_sms
 from connectors.telegram import build as build_telegram
-from okno.outside.bot_api import BotApi, IncomingFile
+from okno.outside.bot_api import BotApi, IncomingFile, SentMessage
 from okno.outside.twilio_api import MediaFile, TwilioApi
 from tests.integration.sms.recording_intake import serving
 
@@ -95,3 +101,67 @@ async def test_telegram_talk_is_one_appeal_and_the_offset_is_durable(
     assert [envelope.text for envelope in conversation.envelopes] == ["Нет света", "Уже час", "Всё ещё нет"]
     assert len(await registry.quarantined()) == 2
     assert await registry.cursor("telegram", f"offset:{api.bot_id}")
+
+
+async def test_telegram_in_depth(registry: Registry, make_ports: Callable[[str], ConnectorPorts]):
+    """An album, its edit, a vote and /new: one appeal with all of them, the vote among its attributes, then another."""
+    async with BotApi() as api:
+        section = TelegramSettings(token=api.token, api_url=api.url, poll_timeout_s=5.0, album_linger_s=0.2)
+        ports = make_ports("http://localhost")
+        connector = build_telegram(section, replace(ports, desk=RegistryDesk(registry)))
+        await connector.start()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(connector.work())
+            api.inject_album(b"\x89PNG\r\n\x1a\n1", b"\x89PNG\r\n\x1a\n2", caption="Яма", group="9")
+            first = json.loads(api.updates._waiting[0].content)["message"]
+            await until(registry, envelopes=1)
+            (appeal,) = await registry.list_appeals()
+            api.inject_update({"edited_message": first | {"caption": "Яма, Мира 5", "edit_date": first["date"] + 5}})
+            sent = await answer(connector, api, appeal.number)
+            query = api.inject_press(sent, sent.button("4"))
+            await api.wait_until_confirmed()
+            assert "4" in api.press_answers[query]
+            for text in ("/new", "Свет", f"/status {appeal.number}"):
+                api.inject_message(text)
+            await api.wait_until_confirmed()
+            await connector.stop()
+    appeals = await registry.list_appeals()
+    assert len(appeals) == 2
+    road = next(item for item in appeals if item.number == appeal.number)
+    conversation = await registry.conversation(road.id)
+    album, edit, vote = conversation.envelopes
+    assert len(album.attachments) == 2
+    assert (edit.text, edit.revises) == ("Яма, Мира 5", album.external_id)
+    assert vote.fields == {"satisfaction": "4"}
+    assert road.attributes["satisfaction"] == "4"
+    assert appeal.number in api.sent[-1].text
+
+
+async def until(registry: Registry, *, envelopes: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            appeals = await registry.list_appeals()
+            found = [await registry.conversation(appeal.id) for appeal in appeals]
+            if sum(len(conversation.envelopes) for conversation in found) >= envelopes:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def answer(connector: Connector, api: BotApi, number: str) -> SentMessage:
+    message = OutboundMessage(
+        reply_id=uuid4(),
+        kind=ReplyKind.ANSWER,
+        appeal_number=number,
+        recipient=ContactPoint(kind=ContactPointKind.TELEGRAM, value="700001"),
+        subject="",
+        text="Засыпали",
+        language="ru",
+        message_id=f"{uuid4()}@okno",
+        read_blob=registry_has_none,
+    )
+    await connector.send(message)
+    return api.sent[-1]
+
+
+async def registry_has_none(sha256: str) -> bytes:
+    raise AssertionError(sha256)

@@ -1,15 +1,36 @@
 """A running office for the tests of the web form."""
 
+import secrets
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.web.office import Office, running_office
+from tests.integration.web.office import Office, OpenOffice, make_empty_registry, running_office
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a migrated registry to copy."""
+    return make_empty_registry(tmp_path_factory.mktemp("registry"))
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def open_office(tmp_path: Path, empty_registry: Path) -> AsyncIterator[OpenOffice]:
+    """Return a factory of offices; keyword arguments are those of `running_office`."""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(**options: Any) -> Office:
+            folder = tmp_path / secrets.token_hex(4)
+            folder.mkdir()
+            return await stack.enter_async_context(running_office(folder, empty_registry=empty_registry, **options))
+
+        yield open_one
+
+
+@pytest.fixture
+async def office(open_office: OpenOffice) -> Office:
     """Run an office with an easy proof of work."""
-    async with running_office(tmp_path) as running:
-        yield running
+    return await open_office()

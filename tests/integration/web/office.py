@@ -1,7 +1,8 @@
 """An office with the web form and the letter desk on loopback: the real registry, intake, console and connectors."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -118,10 +119,27 @@ class Office:
         return await self.registry.conversation((await self.registry.appeal_by_number(number)).id)
 
 
+OpenOffice = Callable[..., Awaitable[Office]]
+"""The fixture `open_office`: runs another office; keyword arguments are those of `running_office`."""
+
+
+def make_empty_registry(folder: Path) -> Path:
+    """Migrate an SQLite registry once for all tests, which copy it."""
+
+    async def migrate() -> None:
+        registry = Registry(registry_url("", folder), blobs=open_blob_store("", options={}, data_dir=folder))
+        await registry.migrate()
+        await registry.close()
+
+    asyncio.run(migrate())
+    return folder / "okno.db"
+
+
 @asynccontextmanager
 async def running_office(
     folder: Path,
     *,
+    empty_registry: Path,
     pages_dir: Path | None = None,
     web_settings: WebSettings | None = None,
     paper_settings: PaperSettings | None = None,
@@ -133,13 +151,18 @@ async def running_office(
         await queues.start()
         stack.push_async_callback(queues.stop)
         notifier = QueueNotifier(queues)
+        shutil.copy(empty_registry, folder / "okno.db")
         blobs = open_blob_store("", options={}, data_dir=folder)
         registry = Registry(registry_url("", folder), blobs=blobs, now=clock)
         stack.push_async_callback(registry.close)
-        await registry.migrate()
         inline_bytes = RegistrySettings().inline_blob_max_bytes
+        routes = AnswerRoutes(connectors={"web": Channel.WEB, "paper": Channel.PAPER, "email": Channel.EMAIL})
         lifecycle = Lifecycle(
-            registry, notifier=notifier, mail_domain="okno.localhost", inline_blob_max_bytes=inline_bytes
+            registry,
+            notifier=notifier,
+            mail_domain="okno.localhost",
+            inline_blob_max_bytes=inline_bytes,
+            routes=routes,
         )
         office = OfficeSettings(name="Комитет по благоустройству")
         policy = IntakePolicy(
@@ -179,7 +202,7 @@ async def running_office(
             now=clock,
             uploads_dir=folder / "uploads",
             pages_dir=pages_dir or folder / "dist",
-            routes=AnswerRoutes(connectors={"web": Channel.WEB, "paper": Channel.PAPER, "email": Channel.EMAIL}),
+            routes=routes,
             letters=paper.desk,
         )
         app = web.Application()

@@ -1,7 +1,6 @@
 """The citizen's form over real HTTP: what is registered, what is refused, and that nothing is doubled or lost."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +12,7 @@ from appeals.numbering import reply_token, secret_code
 from appeals.reply import DeliveryState, ReplyKind
 from config.settings import WebSettings
 from tests.integration.web.citizen import CONSENT, Citizen
-from tests.integration.web.office import SECRET_KEY, Office, running_office
+from tests.integration.web.office import SECRET_KEY, Office, OpenOffice
 
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010800000000")
 
@@ -145,29 +144,29 @@ async def test_a_page_of_another_site_is_refused(citizen: Citizen):
     assert (status, answer["code"]) == (403, "foreign_page")
 
 
-async def test_the_limit_of_an_address_tells_when_to_come_back(tmp_path: Path):
+async def test_the_limit_of_an_address_tells_when_to_come_back(open_office: OpenOffice):
     """429 with Retry-After; what is registered stays so."""
-    async with running_office(tmp_path, web_settings=WebSettings(difficulty_bits=2, submissions_per_hour=2)) as office:
-        for _ in range(2):
-            status, _ = await Citizen(await office.client()).post()
-            assert status == 201
-        citizen = Citizen(await office.client())
-        form = {"text": "x"}
-        async with citizen.client.post("/api/v1/citizen/appeals", data=form, headers=await citizen.proof()) as answer:
-            assert answer.status == 429
-            assert 0 < int(answer.headers["Retry-After"]) <= 3603
+    office = await open_office(web_settings=WebSettings(difficulty_bits=2, submissions_per_hour=2))
+    for _ in range(2):
+        status, _ = await Citizen(await office.client()).post()
+        assert status == 201
+    citizen = Citizen(await office.client())
+    form = {"text": "x"}
+    async with citizen.client.post("/api/v1/citizen/appeals", data=form, headers=await citizen.proof()) as answer:
+        assert answer.status == 429
+        assert 0 < int(answer.headers["Retry-After"]) <= 3603
 
 
-async def test_too_large_a_body_is_refused_in_the_forms_own_words(tmp_path: Path):
+async def test_too_large_a_body_is_refused_in_the_forms_own_words(open_office: OpenOffice):
     """By its declared length before it is read; by its parts after."""
     small = WebSettings(difficulty_bits=0, max_file_bytes=1024, max_total_bytes=1024)
-    async with running_office(tmp_path, web_settings=small) as office:
-        citizen = Citizen(await office.client())
-        status, answer = await citizen.post(files={"a.bin": bytes(4 * 1024 * 1024)})
-        assert (status, answer["code"]) == (413, "too_large")
-        status, answer = await citizen.post(files={"a.bin": bytes(2048)})
-        assert (status, answer["faults"][0]["code"]) == (422, "too_large")
-        assert await office.registry.list_appeals(limit=10) == []
+    office = await open_office(web_settings=small)
+    citizen = Citizen(await office.client())
+    status, answer = await citizen.post(files={"a.bin": bytes(4 * 1024 * 1024)})
+    assert (status, answer["code"]) == (413, "too_large")
+    status, answer = await citizen.post(files={"a.bin": bytes(2048)})
+    assert (status, answer["faults"][0]["code"]) == (422, "too_large")
+    assert await office.registry.list_appeals(limit=10) == []
 
 
 async def test_a_stopping_connector_answers_503(office: Office, citizen: Citizen):

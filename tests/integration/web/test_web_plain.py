@@ -2,14 +2,13 @@
 
 import re
 from html import unescape
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from config.settings import WebSettings
 from tests.integration.web.citizen import CONSENT
-from tests.integration.web.office import Office, running_office
+from tests.integration.web.office import Office, OpenOffice
 
 SHOWN = WebSettings(plain_submissions_per_hour=3)
 
@@ -91,16 +90,16 @@ async def test_a_form_filled_in_faster_than_a_person_can_is_kept_for_review(offi
     assert status == 202
 
 
-async def test_other_sites_and_addresses_over_their_limit_are_refused(tmp_path: Path):
+async def test_other_sites_and_addresses_over_their_limit_are_refused(open_office: OpenOffice):
     """In words on a page, with nothing kept."""
-    async with running_office(tmp_path, web_settings=SHOWN) as office:
-        client = await office.client()
-        status, page = await post(client, {}, **{"Sec-Fetch-Site": "cross-site"})
-        assert (status, "чужой страницы" in page) == (403, True)
-        for _ in range(3):
-            await post(client, {})
-        status, page = await post(client, whole(await hidden_fields(office, client)))
-        assert (status, "слишком много" in page) == (429, True)
+    office = await open_office(web_settings=SHOWN)
+    client = await office.client()
+    status, page = await post(client, {}, **{"Sec-Fetch-Site": "cross-site"})
+    assert (status, "чужой страницы" in page) == (403, True)
+    for _ in range(3):
+        await post(client, {})
+    status, page = await post(client, whole(await hidden_fields(office, client)))
+    assert (status, "слишком много" in page) == (429, True)
 
 
 async def test_a_stopped_connector_says_that_nothing_was_kept(office: Office):
@@ -112,17 +111,13 @@ async def test_a_stopped_connector_says_that_nothing_was_kept(office: Office):
     assert (status, "ничего не сохранено" in page) == (503, True)
 
 
-async def test_it_can_be_closed_and_speaks_two_languages(tmp_path: Path, office: Office):
+async def test_it_can_be_closed_and_speaks_two_languages(open_office: OpenOffice, office: Office):
     """Without it /write/plain is not there; the language is asked for, or the browser's."""
     client = await office.client()
     async with client.get("/write/plain", headers={"Accept-Language": "en-GB,ru"}) as answer:
         assert "Write an appeal" in await answer.text()
     async with client.get("/write/plain.css") as answer:
         assert (answer.status, answer.content_type) == (200, "text/css")
-    folder = tmp_path / "closed"
-    folder.mkdir()
-    async with (
-        running_office(folder, web_settings=WebSettings(plain_submissions_per_hour=0)) as closed,
-        (await closed.client()).get("/write/plain") as answer,
-    ):
+    closed = await open_office(web_settings=WebSettings(plain_submissions_per_hour=0))
+    async with (await closed.client()).get("/write/plain") as answer:
         assert answer.status == 404

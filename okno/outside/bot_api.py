@@ -11,6 +11,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -262,13 +263,16 @@ class BotApi:
         return result(value=True)
 
     async def _get_webhook_info(self, _method: str, _parameters: dict[str, Any]) -> web.Response:
-        return result(
-            {
-                "url": self.updates.webhook.url if self.updates.webhook else "",
-                "has_custom_certificate": False,
-                "pending_update_count": len(self.updates.ids),
-            }
-        )
+        info: dict[str, Any] = {
+            "url": self.updates.webhook.url if self.updates.webhook else "",
+            "has_custom_certificate": False,
+            "pending_update_count": len(self.updates.ids),
+        }
+        if failed := [status for status in self.updates.webhook_statuses[-1:] if status >= HTTPStatus.BAD_REQUEST]:
+            now = int(datetime.now(UTC).timestamp())
+            error = f"Wrong response from the webhook: {failed[0]}"
+            info |= {"last_error_date": now, "last_error_message": error}
+        return result(info)
 
     # ---- messages
     async def _send_message(self, method: str, parameters: dict[str, Any]) -> web.Response:

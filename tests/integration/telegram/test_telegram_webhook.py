@@ -17,6 +17,7 @@ from connectors.base import Connector, HealthState
 from connectors.telegram import build
 from okno.outside.bot_api import BotApi
 from tests.integration.sms.recording_intake import RecordingIntake, make_ports, serving
+from tests.integration.telegram.conftest import Polling
 
 SECRET = "s3cret_-Token"
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -154,6 +155,41 @@ async def test_webhook_that_cannot_be_set_is_tried_again(api: BotApi, served: tu
         while served[0].health().state is not HealthState.UP:
             await asyncio.sleep(0.01)
     assert api.calls["setwebhook"] == 3
+
+
+async def test_webhook_is_watched(
+    api: BotApi, served: tuple[Connector, str], intake: RecordingIntake, monkeypatch: pytest.MonkeyPatch
+):
+    """Health shows what Telegram says of the hook; one that somebody else has changed is set again."""
+    monkeypatch.setattr("connectors.telegram.connector.WATCH_INTERVAL_S", 0.05)
+    async with working(served[0]), asyncio.timeout(30):
+        intake.down = TransientError("no store")
+        api.inject_message("Вода")
+        while "cannot deliver 1 updates" not in served[0].health().detail:
+            await asyncio.sleep(0.01)
+        assert served[0].health().state is HealthState.DOWN
+        intake.down = None
+        await api.wait_until_confirmed()
+        while served[0].health().state is not HealthState.UP:
+            await asyncio.sleep(0.01)
+        api.updates.set_webhook(None)
+        api.inject_message("Свет")
+        await api.wait_until_confirmed()
+    assert [envelope.text for envelope in intake.envelopes] == ["Вода", "Свет"]
+
+
+async def test_change_from_webhook_to_polling(
+    api: BotApi, served: tuple[Connector, str], intake: RecordingIntake, polling: Polling
+):
+    """A bot that was posted to and now polls loses nothing that came in between."""
+    async with working(served[0]):
+        api.inject_message("раз")
+        await api.wait_until_confirmed()
+    api.inject_message("два")
+    async with polling():
+        await api.wait_until_confirmed()
+        assert api.updates.webhook is None
+    assert [envelope.text for envelope in intake.envelopes] == ["раз", "два"]
 
 
 async def test_polling_connector_has_no_hook(telegram_settings: Callable[..., Any], intake: RecordingIntake):

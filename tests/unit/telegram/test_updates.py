@@ -12,7 +12,17 @@ from appeals.envelope import BlobRef
 from appeals.errors import DecodeError, TransientError
 from connectors.telegram.envelope import Circumstances, ReceivedMessage, build_envelope
 from connectors.telegram.files import files_of
-from connectors.telegram.updates import ChatMessage, Ignored, read_update, split_updates
+from connectors.telegram.updates import (
+    UPDATE_KINDS,
+    ButtonPress,
+    ChatMessage,
+    Ignored,
+    Withdrawal,
+    raw_update,
+    read_update,
+    split_array,
+    split_updates,
+)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 JSON = st.recursive(
@@ -48,11 +58,48 @@ def test_broken_answers(body: bytes):
         split_updates(body)
 
 
-@given(st.binary(max_size=100) | JSON.map(lambda value: json.dumps({"update_id": 1, "message": value}).encode()))
+KEYS = st.sampled_from(
+    [
+        "id",
+        "from",
+        "chat",
+        "message",
+        "data",
+        "message_id",
+        "message_ids",
+        "date",
+        "text",
+        "type",
+        "business_connection_id",
+        "media_group_id",
+        "poll",
+        "options",
+        "quote",
+        "reply_to_message",
+        "forward_origin",
+        "contact",
+        "location",
+        "live_period",
+        "checklist",
+        "tasks",
+        "user_id",
+    ]
+)
+DEEP = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=12
+)
+
+
+@given(
+    st.binary(max_size=100)
+    | st.tuples(st.sampled_from((*UPDATE_KINDS, "poll_answer")), DEEP).map(
+        lambda pair: json.dumps({"update_id": 1, pair[0]: pair[1]}).encode()
+    )
+)
 def test_any_bytes_are_read_or_refused(content: bytes):
-    """Reading ends in a message, a pass or a DecodeError with the bytes."""
+    """Whatever an update of any kind holds, reading ends in one of four or in a DecodeError with the bytes."""
     try:
-        assert isinstance(read_update(content), (ChatMessage, Ignored))
+        assert isinstance(read_update(content), (ChatMessage, ButtonPress, Withdrawal, Ignored))
     except DecodeError as error:
         assert error.data == content  # noqa: PT017 - or it must not raise at all
 
@@ -107,6 +154,18 @@ def test_a_picture_is_one_file_and_a_gif_too():
     incoming = read_update(json.dumps({"update_id": 1, "message": message}).encode())
     assert isinstance(incoming, ChatMessage)
     assert [file.reference.file_id for file in files_of(incoming.message)] == ["l", "g"]
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_a_raw_update_and_an_array_or_not(content: bytes):
+    """What came alone has its bytes; cutting an array ends in its elements or in a DecodeError."""
+    assert raw_update(content).content == content
+    try:
+        pieces = split_array(content)
+    except DecodeError as error:
+        assert error.data == content  # noqa: PT017 - or it must not raise at all
+    else:
+        assert all(piece in content for piece in pieces)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from appeals.envelope import AuthenticityResult
 from config.settings import EmailSettings
 from connectors.email.authenticity_header import StatedResults, trusted_results
 from connectors.email.charsets import clean_line
-from connectors.email.dkim_signatures import DkimOutcome, check_dkim, header_block, is_ambiguous
+from connectors.email.dkim_signatures import check_dkim, header_block, is_ambiguous
 from connectors.email.dmarc import DmarcOutcome, DmarcPolicy, Vouched, check_dmarc, find_policy
 from connectors.email.dns_lookup import Dns, DnsError, Resolver
 from connectors.email.envelope_builder import SmtpEnvelope
@@ -124,12 +124,10 @@ class Authenticity:
         spf_domain, sender = _spf_identity(smtp)
         spf, signatures, policy = await asyncio.gather(
             _within(deadline, self._spf(smtp, spf_domain, sender)),
-            _within(deadline, check_dkim(raw, self._dns)),
+            check_dkim(raw, self._dns, deadline=deadline),
             _within(deadline, _policy_of(author, self._dns)),
         )
         spf = spf if isinstance(spf, SpfOutcome) else SpfOutcome(result="temperror", reason=_TIMED_OUT)
-        if not isinstance(signatures, tuple):
-            signatures = (DkimOutcome(result="temperror", reason=_TIMED_OUT),)
         vouched = [Vouched(method="spf", result=spf.result, domain=spf_domain)]
         vouched += [Vouched(method="dkim", result=item.result, domain=item.domain) for item in signatures]
         dmarc = await self._dmarc(author, vouched, policy, deadline=deadline, spf_known=not _is_private(smtp.peer))

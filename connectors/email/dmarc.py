@@ -118,7 +118,7 @@ async def check_dmarc(author: str, vouched: Iterable[Vouched], dns: Dns, *, poli
             aligned, unsure = False, True
         if aligned and item.result == "pass":
             return DmarcOutcome(result="pass", detail=f"{detail} by {item.method}")
-        unsure = unsure or aligned or (item.result == "temperror" and not item.domain)
+        unsure = unsure or aligned
     return DmarcOutcome(result="temperror" if unsure else "fail", detail=detail)
 
 

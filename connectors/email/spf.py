@@ -4,6 +4,8 @@ Our own, because pyspf has had no release since 2020 and asks DNS in the calling
 the RFC's authors (tests/data/spf).
 """
 
+import asyncio
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -19,6 +21,7 @@ SpfResult = Literal["pass", "fail", "softfail", "neutral", "none", "temperror", 
 MAX_LOOKUPS = 10  # §4.6.4: terms that ask DNS
 MAX_VOID_LOOKUPS = 2  # §4.6.4: questions that nothing answers
 MAX_NAMES = 10  # §4.6.4: of one mx or ptr
+NAMES_TIMEOUT_S = 0.5  # of the client's names: its own, perhaps hostile, name servers answer for them
 
 _LABEL = re.compile(r"[^.]{1,63}")
 
@@ -150,22 +153,21 @@ class _Check:
         return expand_domain(text, values)
 
     async def _validated_names(self, ip: IpAddress) -> list[str]:
-        """Return the client's names that lead back to it (§5.5). What DNS cannot say is left out."""
+        """Return the client's names that lead back to it (§5.5). What DNS cannot say, or says too late, is left out."""
         try:
-            names = list(await self._dns.ptr(str(ip)))[:MAX_NAMES]
-        except DnsError:
+            async with asyncio.timeout(NAMES_TIMEOUT_S):
+                names = list(await self._dns.ptr(str(ip)))[:MAX_NAMES]
+                validated = [name for name in names if await self._leads_to(name, ip)]
+        except (DnsError, TimeoutError):
             return []
         if not names:
             self._budget.spend_void()
-        validated = []
-        for name in names:
-            try:
-                found = await self._dns.addresses(name, _kind(ip))
-            except DnsError:
-                continue
-            if any(ip_address(address) == ip for address in found):
-                validated.append(name)
         return validated
+
+    async def _leads_to(self, name: str, ip: IpAddress) -> bool:
+        with contextlib.suppress(DnsError):
+            return any(ip_address(address) == ip for address in await self._dns.addresses(name, _kind(ip)))
+        return False
 
 
 def _kind(ip: IpAddress) -> AddressType:

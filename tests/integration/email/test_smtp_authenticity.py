@@ -266,6 +266,23 @@ async def test_dns_that_is_silent_delays_no_mail_for_long(open_office: OpenOffic
     assert found == {"spf": "temperror", "dkim": "temperror", "dmarc": "temperror"}
 
 
+async def test_a_slow_name_server_of_the_forger_changes_nothing(
+    open_office: OpenOffice, dial: Dial, name_server: DnsServer
+):
+    """Signatures, sender and client names whose DNS never answers do not turn a failure into "perhaps"."""
+    name_server.records["example.org", "TXT"] = ['"v=spf1 ptr:example.org -all"']
+    name_server.silent |= {"attacker.example", "113.0.203.in-addr.arpa"}
+    office = await open_office(
+        client_address="xclient", dns_servers=(name_server.address,), authenticity_timeout_s=1.0, command_timeout_s=5.0
+    )
+    mail = _rsa(name_server, "attacker.example").sign(MAIL)
+    found = await Border(office, dial).results(mail, client="203.0.113.66")
+    assert found == {"spf": "fail", "dkim": "temperror", "dmarc": "fail"}
+    mail = mail.replace(b"one@", b"two@")
+    found = await Border(office, dial).results(mail, client="203.0.113.66", mail_from="x@attacker.example")
+    assert found == {"spf": "temperror", "dkim": "temperror", "dmarc": "fail"}
+
+
 async def test_dns_that_is_broken(border: Border, name_server: DnsServer):
     """SERVFAIL is temperror, and DMARC does not fail for it."""
     name_server.broken.add("_domainkey.example.org")

@@ -80,7 +80,7 @@ def test_only_a_pass_counts():
         )
     assert _check(zone, "example.org", ("spf", "temperror", "example.org")).result == "temperror"
     assert _check(zone, "example.org", ("spf", "temperror", "attacker.example")).result == "fail"
-    assert _check(zone, "example.org", ("dkim", "temperror", "")).result == "temperror"
+    assert _check(zone, "example.org", ("dkim", "temperror", "sub.example.org")).result == "temperror"
     assert (
         _check(zone, "example.org", ("spf", "temperror", "example.org"), ("dkim", "pass", "example.org")).result
         == "pass"

@@ -30,6 +30,7 @@ from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from connectors.base import Connector, ConnectorFactory, ConnectorPorts
 from connectors.pages.renderer import PageRenderer
+from connectors.screening.intake import ScreeningIntake
 from okno.http_server import client_address
 from okno.metrics import MeteredIntake, Metrics
 from okno.secret_key import load_secret_key
@@ -53,6 +54,7 @@ class Parts:
     queues: Queues
     notifier: Notifier
     intake: MeteredIntake
+    screening: ScreeningIntake  # what connectors hand messages to: it looks into files, then hands on to `intake`
     lifecycle: Lifecycle
     outbox: Outbox
     transcripts: Transcripts
@@ -144,7 +146,8 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                 mail_domain=settings.email.hostname,
             )
             intake = Intake(registry, settings=settings.registry, policy=policy, notifier=notifier)
-            async with intake:
+            metered = MeteredIntake(intake, metrics)
+            async with intake, ScreeningIntake(metered, settings.attachments) as screening:
                 yield Parts(
                     settings=settings,
                     secret_key=secret_key,
@@ -152,7 +155,8 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                     registry=registry,
                     queues=queues,
                     notifier=notifier,
-                    intake=MeteredIntake(intake, metrics),
+                    intake=metered,
+                    screening=screening,
                     lifecycle=make_lifecycle(settings, registry, notifier),
                     outbox=Outbox(registry, notifier=notifier),
                     transcripts=Transcripts(registry, notifier=notifier),
@@ -173,7 +177,7 @@ def connectors_key(secret_key: bytes) -> bytes:
 def build_connectors(parts: Parts) -> list[Connector]:
     """Build every connector that is enabled: ours, and others' that are installed and have a section of their own."""
     ports = ConnectorPorts(
-        intake=parts.intake,
+        intake=parts.screening,
         cursors=RegistryCursors(parts.registry),
         reports=parts.outbox,
         desk=RegistryDesk(parts.registry),

@@ -71,6 +71,9 @@ class Operations:
             ok = health.state in (HealthState.UP, HealthState.DEGRADED)
             detail = ", ".join(filter(None, (health.state.value, health.detail, *health.addresses)))
             checks.append(Check(name=f"connector.{connector.name}", ok=ok, detail=detail, required=False))
+        if self._connectors:
+            trouble = self._parts.screening.trouble
+            checks.append(Check(name="screening", ok=not trouble, detail=trouble, required=False))
         return [*checks, *self._extra()]
 
     async def _metrics(self, _: web.Request) -> web.Response:

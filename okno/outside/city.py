@@ -115,7 +115,16 @@ class City:
         self.fax.webhook_url = f"{url}/hooks/fax/sinch"
 
     # ---- citizens write
-    async def write_email(self, *, sender: str, subject: str, text: str, name: str = "", **headers: str) -> str:
+    async def write_email(
+        self,
+        *,
+        sender: str,
+        subject: str,
+        text: str,
+        name: str = "",
+        files: Mapping[str, bytes] | None = None,
+        **headers: str,
+    ) -> str:
         """Send a mail over SMTP; returns its Message-ID. `headers`: In_Reply_To=… sets In-Reply-To."""
         message = EmailMessage()
         message["From"] = f"{name} <{sender}>" if name else sender
@@ -125,6 +134,8 @@ class City:
         for key, value in headers.items():
             message[key.replace("_", "-")] = value
         message.set_content(text)
+        for file_name, content in (files or {}).items():
+            message.add_attachment(content, maintype="application", subtype="octet-stream", filename=file_name)
         await to_thread(self._smtp_send, message)
         return str(message["Message-ID"])
 

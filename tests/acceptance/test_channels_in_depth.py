@@ -2,6 +2,7 @@
 
 import io
 import random
+import zipfile
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.acceptance.console_agent import ConsoleAgent
 from tests.acceptance.harness import DaemonProcess
 
 LOGIN = "anna"
+MIB = 1024 * 1024
 WAIT_S = 90.0
 NO_HEATING = "В квартире третий день нет отопления, батареи холодные. Прошу принять меры."
 
@@ -28,7 +30,8 @@ async def city():
 async def daemon(city: City, tmp_path: Path):
     spool = tmp_path / "fax-spool"
     spool.mkdir()
-    process = DaemonProcess(tmp_path, settings=city.settings(spool_dir=spool))
+    settings = city.settings(spool_dir=spool) | {"attachments": {"max_unpacked_bytes": 4 * MIB}}
+    process = DaemonProcess(tmp_path, settings=settings)
     await process.add_agent(LOGIN)
     async with process:
         city.daemon_is_at(process.url, smtp_port=process.smtp_port)
@@ -130,3 +133,21 @@ def bounce_of(mail: EmailMessage, *, to: str) -> bytes:
         f"Message-ID: {mail['Message-ID']}\r\nFrom: {MAILBOX}\r\nTo: typo@citizens.example\r\n\r\n"
         f"--{boundary}--\r\n"
     ).encode()
+
+
+async def test_files_are_looked_into_on_every_channel(city: City, daemon: DaemonProcess):
+    """A program called invoice.pdf and an archive that would fill the disk are taken, kept, and marked for people."""
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(8 * MIB))
+    files = {
+        "invoice.pdf": b"MZ" + bytes(62) + b"This program cannot be run in DOS mode",
+        "photos.zip": bomb.getvalue(),
+    }
+    await city.write_email(sender="a@citizens.example", subject="Документы", text="Во вложении.", files=files)
+    async with ConsoleAgent(daemon.url, LOGIN) as agent:
+        await agent.become_available()
+        detail = await agent.take_next(timeout_s=WAIT_S)
+        found = {item["name"]: item["findings"] for item in detail["envelopes"][0]["attachments"]}
+        assert "executable" in found["invoice.pdf"]
+        assert "archive_bomb" in found["photos.zip"]

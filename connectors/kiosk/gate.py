@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import structlog
 from aiohttp import web
 
+from appeals.errors import TransientError
 from connectors.base import ConnectorPorts
 from connectors.kiosk.devices import Kiosk, KioskDevices
 from connectors.kiosk.health import KioskHealthBook
@@ -75,4 +76,7 @@ class KioskGate:
 
     async def _admitted(self, kiosk: Kiosk, signed: Signed) -> None:
         logger.info("connector.kiosk_admitted", kiosk=kiosk.id, key=signed.key_id, skew_s=round(signed.skew_s, 1))
-        await self._book.note_seen(kiosk, key_id=signed.key_id, skew_s=signed.skew_s, now=self._ports.now())
+        try:
+            await self._book.note_seen(kiosk, key_id=signed.key_id, skew_s=signed.skew_s, now=self._ports.now())
+        except TransientError as error:  # a form must not be refused for the sake of a note
+            logger.warning("connector.kiosk_seen_not_noted", kiosk=kiosk.id, error=str(error))

@@ -99,6 +99,7 @@ class KioskHealthBook:
         fresh = known.seen_at is not None and now - known.seen_at < SEEN_EVERY
         if fresh and known.key_id == key_id and known.clock_refused_at is None:
             return
+        known = await self.read(kiosk.id)  # another process may have taken a heartbeat since
         update = {"seen_at": now, "key_id": key_id, "skew_s": round(skew_s, 1), "clock_refused_at": None}
         await self._put(kiosk.id, known.model_copy(update=update))
 

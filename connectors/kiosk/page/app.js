@@ -1,5 +1,6 @@
 // The kiosk page: its screens, and who goes where.
 
+import { answerForm } from "./answer_view.js";
 import * as delivery from "./delivery.js";
 import { button, make } from "./elements.js";
 import { FormView } from "./form_view.js";
@@ -133,8 +134,13 @@ function home() {
     button(pick(form.title), () => fillIn(form), { class: "card" }),
   );
   const lead = forms.length ? make("div", { class: "cards" }, forms) : make("p", { class: "lead" }, say("noForms"));
-  const find = button(say("find"), () => lookUp(), { class: "quiet wide" });
-  draw([title(say("choose")), lead, forms.length ? find : null].filter(Boolean), { again: home });
+  const others = make(
+    "div",
+    { class: "buttons others" },
+    button(say("answer"), lookForAnswer, { class: "quiet" }),
+    button(say("find"), lookUp, { class: "quiet" }),
+  );
+  draw([title(say("choose")), lead, forms.length ? others : null].filter(Boolean), { again: home });
 }
 
 function closed() {
@@ -144,7 +150,7 @@ function closed() {
 function setUp() {
   atHome = kiosk.serviceState() === kiosk.NOT_ENROLLED;
   const error = make("p", { class: "error", role: "alert", hidden: true });
-  const code = make("input", { id: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: false, maxLength: 24 });
+  const code = make("input", { id: "code", class: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: false, maxLength: 24 });
   const connect = async (event) => {
     event.preventDefault();
     error.hidden = true;
@@ -244,10 +250,15 @@ function showOutcome(outcome, reference) {
   draw([make("section", { class: "slip" }, title(head), parts, office), actions], { again: () => showOutcome(outcome, reference) });
 }
 
+function lookForAnswer() {
+  atHome = false;
+  draw([title(say("answer")), answerForm({ back: home })], { again: lookForAnswer });
+}
+
 function lookUp() {
   atHome = false;
   const answer = make("p", { class: "lead", role: "status" });
-  const input = make("input", { id: "reference", autocomplete: "off", autocapitalize: "characters", spellcheck: false, maxLength: 20 });
+  const input = make("input", { id: "reference", class: "code", autocomplete: "off", autocapitalize: "characters", spellcheck: false, maxLength: 20 });
   const find = async (event) => {
     event.preventDefault();
     const reference = delivery.normaliseReference(input.value);

@@ -148,14 +148,14 @@ export async function beat() {
 // The number of a form that got a reference alone: from our own receipts, else from the office.
 export async function findNumber(reference) {
   const known = await store.findReceipt(reference);
-  if (known) return known;
+  if (known?.number) return known;
   if (await store.isWaiting(reference)) return { stored: true };
   try {
     const body = JSON.stringify({ reference });
     const response = await post("receipt", body, { messageId: `receipt_${crypto.randomUUID()}` });
     return await response.json();
   } catch (error) {
-    if (error instanceof DeliveryError) return error.status === 404 ? null : { offline: true };
+    if (error instanceof DeliveryError) return known ?? (error.status === 404 ? null : { offline: true });
     throw error;
   }
 }

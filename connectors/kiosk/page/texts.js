@@ -4,6 +4,13 @@
 const TEXTS = {
   ru: {
     language: "Русский",
+    answer: "Узнать ответ",
+    show: "Показать",
+    stages: { registered: "Зарегистрировано", in_progress: "В работе", answered: "Ответ дан", closed: "Закрыто" },
+    until: "Ответ будет дан до {day}.",
+    answered: "Ответ от {day}",
+    noAnswer: "Обращения с такими номером и кодом нет. Проверьте, что написано.",
+    waitTries: "Слишком много попыток. Подождите минуту.",
     choose: "Выберите, с чем вы пришли",
     find: "Узнать номер по квитанции",
     contrast: "Контраст",
@@ -58,6 +65,13 @@ const TEXTS = {
   },
   en: {
     language: "English",
+    answer: "See the answer",
+    show: "Show",
+    stages: { registered: "Registered", in_progress: "In progress", answered: "Answered", closed: "Closed" },
+    until: "You will have an answer by {day}.",
+    answered: "Answer of {day}",
+    noAnswer: "There is no appeal with this number and code. Please check what you typed.",
+    waitTries: "Too many tries. Please wait a minute.",
     choose: "What brings you here?",
     find: "Find a number by its slip",
     contrast: "Contrast",
@@ -112,6 +126,13 @@ const TEXTS = {
   },
   kk: {
     language: "Қазақша",
+    answer: "Жауапты білу",
+    show: "Көрсету",
+    stages: { registered: "Тіркелді", in_progress: "Өңделуде", answered: "Жауап берілді", closed: "Жабылды" },
+    until: "Жауап {day} дейін беріледі.",
+    answered: "{day} жауабы",
+    noAnswer: "Мұндай нөмірі мен коды бар өтініш жоқ. Жазылғанды тексеріңіз.",
+    waitTries: "Әрекет тым көп. Бір минут күтіңіз.",
     choose: "Не үшін келдіңіз?",
     find: "Түбіртек бойынша нөмірді білу",
     contrast: "Контраст",
@@ -224,6 +245,7 @@ export const speak = (code) => {
 
 // The page's own words; a language it does not speak gets English ones around the form's.
 export const say = (key, values = {}) => fill((TEXTS[spoken] ?? TEXTS.en)[key], values);
+export const stageName = (stage) => (TEXTS[spoken] ?? TEXTS.en).stages[stage] ?? stage;
 export const languageName = (code) => TEXTS[code]?.language ?? new Intl.DisplayNames([code], { type: "language" }).of(code);
 export const fault = (code, limit = "") => {
   const messages = FAULTS[code] ?? FAULTS.type;

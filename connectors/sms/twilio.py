@@ -132,6 +132,8 @@ class TwilioProvider(SmsProvider):
 
     async def fetch_files(self, links: Sequence[MediaLink]) -> FetchedFiles:
         """Fetch MMS media."""
+        if not links:
+            return FetchedFiles()
         if self._files is None:
             raise TransientError("the connector is not running")
         return await self._files.fetch(links)

@@ -146,10 +146,14 @@ class BotClient:
             get_updates_request=self._updates,
         )
         self._pacer = Pacer()
+        self._is_open = False
         self._resources = AsyncExitStack()
 
     async def open(self) -> None:
-        """Open the connection pools."""
+        """Open the connection pools. Idempotent."""
+        if self._is_open:
+            return
+        self._is_open = True
         for request in (self._updates, self._request):
             await self._resources.enter_async_context(request)
 

@@ -14,6 +14,7 @@ from connectors.delivery import retry_delay_s, tried_for_s
 from .mail_office import MailOffice, citizens_mail, mail_office
 
 CITIZENS = 6
+SPARSE = DeliverySettings(first_retry_s=1800, max_retry_s=4 * 3600)  # as the defaults, with fewer attempts to test
 
 
 async def _pass(office: MailOffice, span: timedelta) -> int:
@@ -40,7 +41,7 @@ def _taken(office: MailOffice) -> list[tuple[str, str]]:
 
 async def test_the_relay_is_down_for_two_days(tmp_path: Path):
     """Mail comes in all the time, every agent sees what waits and why; when the relay is back each reply arrives once."""
-    async with mail_office(tmp_path) as office:
+    async with mail_office(tmp_path, delivery=SPARSE) as office:
         await office.relay.stop()
         await _write_all(office)
         await _pass(office, timedelta(days=1))
@@ -52,7 +53,7 @@ async def test_the_relay_is_down_for_two_days(tmp_path: Path):
         assert all(reason.startswith("relay_unusable: ") for reason in reasons)
         assert office.connector.health().state is HealthState.DEGRADED
         await office.relay.start()
-        await _pass(office, timedelta(hours=3))
+        await _pass(office, timedelta(hours=7))
         conversations = await office.conversations()
         replies = [reply for one in conversations for reply in one.replies]
         assert [reply.state for reply in replies] == [DeliveryState.SENT] * 2 * CITIZENS
@@ -80,13 +81,13 @@ async def test_an_answer_does_not_overtake_the_acknowledgement(tmp_path: Path):
 
 async def test_it_gives_up_after_five_days_and_an_agent_can_send_again(tmp_path: Path):
     """After five days of trying the reply has failed with the reason; sent again by an agent it starts over."""
-    async with mail_office(tmp_path) as office:
+    async with mail_office(tmp_path, delivery=SPARSE) as office:
         await office.relay.stop()
         await office.write(citizens_mail())
-        await _pass(office, timedelta(days=4, hours=12))
+        await _pass(office, timedelta(days=4))
         (reply,) = (await office.conversation()).replies
         assert reply.state is DeliveryState.QUEUED
-        await _pass(office, timedelta(days=2))
+        await _pass(office, timedelta(days=4))
         (reply,) = (await office.conversation()).replies
         assert reply.state is DeliveryState.FAILED
         assert "no relay can be used" in reply.error

@@ -24,7 +24,8 @@ MAX_SKEW_DEGREES = 3.0
 SKEW_STEP_DEGREES = 0.25
 DARK_BELOW = 128
 
-ALL_NEIGHBOURS = 8
+CROWD = 25  # pixels around and with one, five by five
+LONE_DOTS = 2  # two dots together are noise too, a full stop has nine
 BLACK_ROW = 8  # of 255, the mean of a row: a rule of a form leaves the margins white
 MAX_BLACK_ROWS = 100  # more are a picture
 
@@ -58,9 +59,9 @@ def _clean(page: Image.Image) -> Image.Image:
     """Return a black and white page without what the line added: lone dots, and rows that are all black."""
     grey = page.convert("L")
     ink = grey.point(lambda level: 0 if level else 1)
-    neighbours = ink.filter(ImageFilter.Kernel((3, 3), (1, 1, 1, 1, 0, 1, 1, 1, 1), scale=1))
-    grey.paste(255, mask=neighbours.point(lambda count: 255 if count == 0 else 0))
-    grey.paste(0, mask=neighbours.point(lambda count: 255 if count == ALL_NEIGHBOURS else 0))
+    crowd = ink.filter(ImageFilter.Kernel((5, 5), (1,) * CROWD, scale=1))
+    grey.paste(255, mask=crowd.point(lambda count: 255 if count <= LONE_DOTS else 0))
+    grey.paste(0, mask=crowd.point(lambda count: 255 if count >= CROWD - LONE_DOTS else 0))
     means = grey.resize((1, grey.height), Image.Resampling.BOX).tobytes()
     black_rows = [row for row, mean in enumerate(means) if mean < BLACK_ROW]
     for row in black_rows if len(black_rows) <= MAX_BLACK_ROWS else ():

@@ -111,7 +111,8 @@ class FolderReader:
                 failures = 1 if was_good else failures + 1
                 refusals = 0
                 pause_s = min(FIRST_BACK_OFF_S * 2 ** min(failures - 1, 10), MAX_BACK_OFF_S)
-                self._note_trouble(self._reason(error), pause_s)
+                # Servers end quiet connections now and then: that is no trouble if the next one is good.
+                self._note_trouble(self._reason(error), pause_s, shown=failures > 1 or bool(self._trouble))
             self._stopping.wait(pause_s * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - no secret
 
     def _reason(self, error: Exception) -> str:
@@ -121,13 +122,13 @@ class FolderReader:
             logger.error("imap.reader_failed", mailbox=self._mailbox.key, folder=self._folder, exc_info=error)
         return f"unexpected {type(error).__name__}"
 
-    def _note_trouble(self, trouble: str, pause_s: float) -> None:
+    def _note_trouble(self, trouble: str, pause_s: float, *, shown: bool = True) -> None:
         if self._stopping.is_set():
             return
-        self._trouble = trouble
-        logger.warning(
-            "imap.waiting", mailbox=self._mailbox.key, folder=self._folder, reason=trouble, retry_in_s=round(pause_s)
-        )
+        log = logger.info
+        if shown:
+            self._trouble, log = trouble, logger.warning
+        log("imap.waiting", mailbox=self._mailbox.key, folder=self._folder, reason=trouble, retry_in_s=round(pause_s))
 
     def _read(self) -> None:
         """Read over one connection until it fails or is stopped."""

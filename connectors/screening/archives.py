@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 
-from connectors.screening import findings
+from appeals import findings
 from connectors.screening.budget import BombError, Budget
 from connectors.screening.kinds import ARCHIVE_EXTENSIONS, BY_EXTENSION, extension_of
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from connectors.screening import findings
+from appeals import findings
 
 CHUNK_BYTES = 128 * 1024
 MAX_ANSWER_BYTES = 4096

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from connectors.screening import findings, kinds
+from appeals import findings
+from connectors.screening import kinds
 from connectors.screening.archives import inspect_compressed, inspect_tar, inspect_zip
 from connectors.screening.budget import BombError, Budget, OutOfTimeError
 from connectors.screening.pdf import inspect_pdf
@@ -11,9 +12,13 @@ from connectors.screening.pictures import inspect_picture, inspect_tiff
 PICTURES = frozenset({kinds.PNG, kinds.JPEG, kinds.GIF, kinds.BMP, kinds.WEBP})
 # Of these only headers are read, in microseconds; all others may take long and are looked at in a process apart.
 QUICK = PICTURES | {kinds.UNKNOWN, kinds.PACKED, *kinds.BY_KIND}
-_VBA = "_VBA_PROJECT".encode("utf-16-le")  # MS-OVBA §2.2: storages and streams in a compound file
-_MACROS = "Macros".encode("utf-16-le")
-_ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")  # MS-OFFCRYPTO §2.3.4.4
+_OLE_ENTRIES = {  # names of storages and streams in a compound file
+    "_VBA_PROJECT": findings.MACRO,  # MS-OVBA §2.2
+    "_VBA_PROJECT_CUR": findings.MACRO,
+    "Macros": findings.MACRO,
+    "EncryptedPackage": findings.ENCRYPTED,  # MS-OFFCRYPTO §2.3.4.4
+}
+_OLE_ENTRY_BYTES = 128  # MS-CFB §2.6.1: a directory entry begins with its name, at a multiple of its size
 _INSTALLER = bytes.fromhex("84100c0000000000c000000000000046")  # CLSID of a Windows Installer package
 _OLE_ROOT_BYTES = 1 << 20
 _RTF_OBJECTS = (b"\\objdata", b"\\objocx", b"\\objautlink", b"\\template")
@@ -96,11 +101,15 @@ class _Inspector:
 
 def _inspect_ole(content: bytes) -> set[str]:
     """Return findings on a compound file (MS-CFB), by the names in its directory, wherever that is."""
-    found = set()
-    if _VBA in content or _MACROS in content:
-        found.add(findings.MACRO)
-    if _ENCRYPTED_PACKAGE in content:
-        found.add(findings.ENCRYPTED)
+    found = {code for name, code in _OLE_ENTRIES.items() if _has_ole_entry(content, name)}
     if _INSTALLER in content[:_OLE_ROOT_BYTES]:
         found.add(findings.EXECUTABLE)
     return found
+
+
+def _has_ole_entry(content: bytes, name: str) -> bool:
+    entry = name.encode("utf-16-le") + b"\0\0"
+    at = content.find(entry)
+    while at >= 0 and at % _OLE_ENTRY_BYTES:  # the same word in a text
+        at = content.find(entry, at + 2)
+    return at >= 0

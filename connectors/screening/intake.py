@@ -7,11 +7,11 @@ from uuid import UUID
 
 import structlog
 
+from appeals import findings
 from appeals.envelope import AppealEnvelope, Attachment
 from appeals.registration import Contents, QuarantineItem, Registration
 from config.settings import AttachmentSettings
 from connectors.base import Intake
-from connectors.screening import findings
 from connectors.screening.clamav import ClamAv
 from connectors.screening.inspection import Limits, inspect, is_quick
 from connectors.screening.process import ScreeningProcess

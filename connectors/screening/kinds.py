@@ -2,7 +2,7 @@
 
 import re
 
-from connectors.screening import findings
+from appeals import findings
 
 PDF, ZIP, GZIP, BZIP2, XZ, OLE, RTF, TIFF = "pdf", "zip", "gzip", "bzip2", "xz", "ole", "rtf", "tiff"
 PNG, JPEG, GIF, BMP, WEBP = "png", "jpeg", "gif", "bmp", "webp"

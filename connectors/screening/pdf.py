@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from connectors.screening import findings
+from appeals import findings
 from connectors.screening.budget import Budget
 
 DICT_BYTES = 64 * 1024  # before `stream`: where its dictionary is looked for
@@ -27,7 +27,8 @@ _FIRST = re.compile(rb"/First\s+(\d{1,10})")
 _KIDS = re.compile(rb"/Kids\s*\[([^\]]*)")
 _COUNT = re.compile(rb"/Count\s+(\d{1,10})")
 _REFERENCE = re.compile(rb"(?<!\d)(\d{1,10})\s+\d{1,5}\s+R\b")
-_ACTIVE = re.compile(rb"/(?:JavaScript|JS|Launch|EmbeddedFiles?|RichMedia)\b")
+_ACTIVE = re.compile(rb"/(?:JavaScript|JS|Launch|RichMedia)\b")
+_FILES = re.compile(rb"/EmbeddedFiles?\b")
 _ENCRYPT = re.compile(rb"/Encrypt\b")
 _HEX_NAME = re.compile(rb"/[A-Za-z]*#[0-9A-Fa-f]{2}")
 _HEX = re.compile(rb"#([0-9A-Fa-f]{2})")
@@ -101,10 +102,14 @@ def _plain(text: bytes) -> bytes:
     return _HEX.sub(lambda match: bytes([int(match[1], 16)]), text)
 
 
+def _found_in(text: bytes) -> set[str]:
+    """Return what the words of a PDF's objects tell; files within it are not looked into."""
+    patterns = {findings.SCRIPT: _ACTIVE, findings.UNCHECKED: _FILES}
+    return {code for code, pattern in patterns.items() if pattern.search(text)}
+
+
 def _look_at_text(text: bytes, pages: _Pages) -> set[str]:
-    found = {
-        code for code, pattern in ((findings.ENCRYPTED, _ENCRYPT), (findings.SCRIPT, _ACTIVE)) if pattern.search(text)
-    }
+    found = _found_in(text) | ({findings.ENCRYPTED} if _ENCRYPT.search(text) else set())
     for piece in text.split(b"endobj"):
         if b"/Kids" in piece:
             numbers = _OBJ.findall(piece)
@@ -124,7 +129,7 @@ def _look_at_packed(objects: bytes, dictionary: bytes, pages: _Pages) -> set[str
             ends = [place for place, _ in places[1:]] + [len(objects)]
             for (place, number), end in zip(places, ends, strict=True):
                 pages.note(number, objects[start + place : start + end])
-    return {findings.SCRIPT} if _ACTIVE.search(objects) else set()
+    return _found_in(objects)
 
 
 def _dictionary(text: bytes) -> bytes:

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from connectors.screening import findings
+from appeals import findings
 from connectors.screening.budget import Budget
 from connectors.screening.kinds import BMP, GIF, JPEG, PNG, WEBP
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import structlog
 
-from connectors.screening import findings
+from appeals import findings
 from connectors.screening.inspection import Limits
 
 GRACE_S = 1.0  # beyond the budget, which the process keeps by itself as a rule
@@ -50,6 +50,7 @@ class ScreeningProcess:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # a folder called like one of our packages, where the daemon was started, is not ours
                 "-m",
                 "connectors.screening.worker",
                 stdin=asyncio.subprocess.PIPE,

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from connectors.screening import findings, kinds
+from appeals import findings
+from connectors.screening import kinds
 from connectors.screening.inspection import Limits, inspect, is_quick
 from tests.unit.screening import hostile_files as hostile
 
@@ -28,8 +29,13 @@ LIMITS = Limits(
     max_nesting=3,
     budget_s=20,
 )
-VBA = "_VBA_PROJECT".encode("utf-16-le")
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def _ole(*entries: str, text: str = "") -> bytes:
+    """Return a compound file with these names in its directory (MS-CFB §2.6.1) and some text."""
+    directory = b"".join(name.encode("utf-16-le").ljust(128, b"\0") for name in entries)
+    return OLE + bytes(504) + directory + b"\0" + text.encode("utf-16-le")
 
 
 def _picture(form: str, **options: object) -> bytes:
@@ -80,7 +86,7 @@ ODT = {"mimetype": b"application/vnd.oasis.opendocument.text", "content.xml": b"
         ("letter.pdf", _letter),
         ("letter.docx", lambda: hostile.zip_of(DOCX)),
         ("letter.odt", lambda: hostile.zip_of(ODT)),
-        ("old.doc", lambda: OLE + bytes(4096)),
+        ("old.doc", lambda: _ole("WordDocument", text="Macros in Word\0")),
         ("papers.zip", lambda: hostile.zip_of({"a/letter.docx": hostile.zip_of(DOCX), "b.pdf": _letter()})),
         ("papers.tar.gz", lambda: gzip.compress(_tar("a.pdf", "b.txt"))),
         ("note.txt", "Добрый день, <b>соседи</b>!".encode),
@@ -114,13 +120,13 @@ def test_ordinary_files_have_no_findings(name: str, make: Callable[[], bytes]):
             {"html", "extension_mismatch"},
         ),
         ("letter", "<!DOCTYPE html><html>".encode("utf-16"), {"html"}),
-        ("report.doc", OLE + bytes(100) + VBA, {"macro"}),
+        ("report.doc", _ole("WordDocument", "_VBA_PROJECT"), {"macro"}),
         ("report.docx", hostile.zip_of(DOCX | {"word/vbaProject.bin": b"x"}), {"macro"}),
         ("report.xlsx", hostile.zip_of({"xl/workbook.xml": b"", "xl/macrosheets/sheet1.xml": b""}), {"macro"}),
         ("report.odt", hostile.zip_of(ODT | {"Basic/Standard/Module1.xml": b"x"}), {"macro"}),
         ("report.docm", hostile.zip_of(DOCX), {"macro"}),
         ("report.rtf", rb"{\rtf1 {\object\objdata 0105}}", {"macro"}),
-        ("report.docx", OLE + bytes(100) + "EncryptedPackage".encode("utf-16-le"), {"encrypted"}),
+        ("report.docx", _ole("EncryptedPackage"), {"encrypted"}),
         ("secret.zip", hostile.encrypted_zip(), {"encrypted"}),
         ("papers.zip", hostile.zip_of({"a/b/bill.scr": b"MZ"}), {"executable"}),
         ("papers.zip", hostile.zip_of({"inner.zip": hostile.zip_of({"bill.js": b"x"})}), {"script"}),
@@ -174,6 +180,7 @@ def test_archive_bombs(content: bytes):
         (hostile.pdf(b"<</Type/Pages/Kids [1 0 R 1 0 R]>>"), set()),  # its own child
         (hostile.pdf(b"<</S/JavaScript/JS (app.alert(1))>>"), {"script"}),
         (hostile.pdf(b"<</S/J#61vaScr#69pt>>"), {"script"}),
+        (hostile.pdf(b"<</Names<</EmbeddedFiles 5 0 R>>>>"), {"unchecked"}),
         (hostile.pdf_with_packed_objects(b"<</S/Launch/F(cmd.exe)>>"), {"script"}),
         (hostile.pdf(b"<</Type/Catalog>>", trailer=b"/Root 1 0 R/Encrypt 2 0 R"), {"encrypted"}),
         (hostile.pdf(hostile.stream(b"/Subtype/Image/Width 60000/Height 60000", b"x")), {"picture_bomb"}),

@@ -1,32 +1,12 @@
-"""The words the daemon itself writes to a citizen, in Russian and English."""
+"""The acknowledgement's words: the number, the secret code and the deadline, in the citizen's language."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-LANGUAGES = ("ru", "en")
-MIN_CYRILLIC_SHARE = 0.3  # of the letters; a Russian letter often quotes Latin names
+from config.templates import MessageTemplates, default_templates, fill
 
-_SUBJECT = {"ru": "Обращение № {number} зарегистрировано", "en": "Appeal No. {number} is registered"}
-_TEXT = {
-    "ru": (
-        "Ваше обращение зарегистрировано под номером {number}.\n"
-        "Ответ будет дан не позднее {deadline}.\n"
-        "Узнать, где обращение сейчас: {url}\n"
-        "Номер: {number}, секретный код: {code}\n"
-        "Чтобы дополнить обращение, просто ответьте на это сообщение.\n\n{office}"
-    ),
-    "en": (
-        "Your appeal is registered under the number {number}.\n"
-        "You will have an answer by {deadline}.\n"
-        "See where it is now: {url}\n"
-        "Number: {number}, secret code: {code}\n"
-        "To add something, just reply to this message.\n\n{office}"
-    ),
-}
-_SHORT_TEXT = {  # for channels where every character costs
-    "ru": "Обращение {number} принято, ответ до {deadline}. Код {code}. {url}",
-    "en": "Appeal {number} registered, answer by {deadline}. Code {code}. {url}",
-}
+TOLD_BY_LETTERS = frozenset({"ru", "en"})  # what `guess_language` returns
+MIN_CYRILLIC_SHARE = 0.3  # of the letters; a Russian letter often quotes Latin names
 
 
 def guess_language(text: str, *, default: str) -> str:
@@ -39,17 +19,26 @@ def guess_language(text: str, *, default: str) -> str:
 
 
 def acknowledgement(
-    *, language: str, number: str, code: str, deadline_at: datetime, timezone: str, url: str, office: str, short: bool
+    *,
+    language: str,
+    number: str,
+    code: str,
+    deadline_at: datetime,
+    timezone: str,
+    url: str,
+    office: str,
+    short: bool,
+    templates: MessageTemplates | None = None,
 ) -> tuple[str, str]:
-    """Return subject and text of the acknowledgement. `short` for SMS."""
-    chosen = language if language in LANGUAGES else "en"
-    day = deadline_at.astimezone(ZoneInfo(timezone)).date()
+    """Return subject and text of the acknowledgement. `short` for SMS; None for `templates`: those that Okno brings."""
+    templates = templates or default_templates()
+    chosen = templates.language(language)
+    texts = templates.languages[chosen].acknowledgement
     words = {
         "number": number,
         "code": code,
-        "deadline": day.strftime("%d.%m.%Y") if chosen == "ru" else day.isoformat(),
+        "deadline": templates.date(deadline_at.astimezone(ZoneInfo(timezone)).date(), chosen),
         "url": f"{url}/status#n={number}" if short else f"{url}/status#n={number}&c={code}",
         "office": office,
     }
-    text = (_SHORT_TEXT if short else _TEXT)[chosen]
-    return _SUBJECT[chosen].format(**words), text.format(**words)
+    return fill(texts.subject, words), fill(texts.short if short else texts.text, words)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from uuid_utils.compat import uuid7
 
-from appeals.acknowledgement import acknowledgement, guess_language
+from appeals.acknowledgement import TOLD_BY_LETTERS, acknowledgement, guess_language
 from appeals.appeal import Appeal
 from appeals.envelope import AppealEnvelope, Channel, ContactPoint
 from appeals.intake_policy import IntakePolicy
@@ -17,7 +17,7 @@ def acknowledgement_reply(
 ) -> Reply:
     """Return the acknowledgement to queue, in the language of the citizen's words."""
     reply_id = uuid7()
-    language = guess_language(f"{envelope.subject} {envelope.clean_text}", default=policy.office.language)
+    language = _language(envelope, policy)
     channel, connector = policy.routes.to(recipient, envelope)
     subject, text = acknowledgement(
         language=language,
@@ -28,6 +28,7 @@ def acknowledgement_reply(
         url=policy.public_url,
         office=policy.office.name,
         short=channel is Channel.SMS,
+        templates=policy.templates,
     )
     return Reply(
         id=reply_id,
@@ -45,3 +46,14 @@ def acknowledgement_reply(
         next_attempt_at=now,
         created_at=now,
     )
+
+
+def _language(envelope: AppealEnvelope, policy: IntakePolicy) -> str:
+    """Return the language to write in: what the citizen says it is, if there are texts in it, else by the letters.
+
+    Between those that letters can tell apart letters decide: mail programs name the language of their menus.
+    """
+    said = (envelope.language or "").partition("-")[0]
+    if said in policy.templates.languages and said not in TOLD_BY_LETTERS:
+        return said
+    return guess_language(f"{envelope.subject} {envelope.clean_text}", default=policy.office.language)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from appeals.answer_route import AnswerRoutes
 from config.settings import DeadlineSettings, OfficeSettings
+from config.templates import MessageTemplates, default_templates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,4 +20,5 @@ class IntakePolicy:
     max_acknowledgements_per_hour: int = 10  # to one citizen; more appeals than that are registered in silence
     mail_domain: str = "okno.localhost"  # of our message ids
     routes: AnswerRoutes = field(default_factory=AnswerRoutes)
+    templates: MessageTemplates = field(default_factory=default_templates)
     reopen_within: timedelta = timedelta(days=30)  # a later message opens a new appeal

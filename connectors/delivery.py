@@ -16,6 +16,7 @@ from appeals.registry import Registry
 from appeals.reply import DeliveryState, Reply
 from config.settings import DeliverySettings
 from connectors.base import Connector, OutboundMessage
+from connectors.letterhead import Letterhead
 from queues.port import WorkItem
 
 CONCURRENT_SENDS = 16  # a slow gateway must not hold up the others' replies
@@ -38,13 +39,16 @@ class DeliveryWorker:
         settings: DeliverySettings,
         secret_key: bytes,
         now: Callable[[], datetime],
+        letterhead: Letterhead | None = None,
     ) -> None:
+        """`letterhead`: frames what agents write; None: it goes out bare."""
         self._registry = registry
         self._outbox = outbox
         self._connectors: Mapping[str, Connector] = {connector.name: connector for connector in connectors}
         self._settings = settings
         self._secret_key = secret_key
         self._now = now
+        self._letterhead = letterhead
 
     async def handle(self, items: list[WorkItem]) -> None:
         """Send what is due among `items`; safe to call again with the same ones."""
@@ -101,7 +105,7 @@ class DeliveryWorker:
             appeal_number=appeal.number,
             recipient=reply.recipient,
             subject=reply.subject,
-            text=reply.text,
+            text=self._letterhead.frame(reply, appeal) if self._letterhead else reply.text,
             language=reply.language,
             message_id=reply.message_id,
             in_reply_to=reply.in_reply_to,

@@ -28,7 +28,9 @@ from appeals.rethreading import Rethreading
 from appeals.transcripts import Transcripts
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
+from config.templates import load_templates
 from connectors.base import Connector, ConnectorFactory, ConnectorPorts
+from connectors.letterhead import Letterhead
 from connectors.pages.renderer import PageRenderer
 from connectors.screening.intake import ScreeningIntake
 from okno.http_server import client_address
@@ -57,6 +59,7 @@ class Parts:
     screening: ScreeningIntake  # what connectors hand messages to: it looks into files, then hands on to `intake`
     lifecycle: Lifecycle
     outbox: Outbox
+    letterhead: Letterhead
     transcripts: Transcripts
     rethreading: Rethreading
     pages: PageRenderer
@@ -128,6 +131,7 @@ async def existing_registry(settings: Settings) -> AsyncIterator[Registry]:
 async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[Parts]:
     """Open everything that all roles share. On leaving, the intake finishes what is in hand before the stores close."""
     secret_key = load_secret_key(settings)
+    templates = load_templates(settings.delivery.templates)
     queues = open_queues(settings.queues)
     metrics = Metrics()
     pages = PageRenderer()
@@ -143,6 +147,7 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                 acknowledge=settings.delivery.acknowledge,
                 max_acknowledgements_per_hour=settings.delivery.max_acknowledgements_per_hour,
                 routes=answer_routes(settings),
+                templates=templates,
                 mail_domain=settings.email.hostname,
             )
             intake = Intake(registry, settings=settings.registry, policy=policy, notifier=notifier)
@@ -159,6 +164,7 @@ async def opened_parts(settings: Settings, *, public_url: str) -> AsyncIterator[
                     screening=screening,
                     lifecycle=make_lifecycle(settings, registry, notifier),
                     outbox=Outbox(registry, notifier=notifier),
+                    letterhead=Letterhead(templates=templates, office=settings.office, public_url=public_url),
                     transcripts=Transcripts(registry, notifier=notifier),
                     rethreading=Rethreading(registry, notifier=notifier, policy=policy),
                     pages=pages,

@@ -174,6 +174,7 @@ class Daemon:
             settings=self._settings.delivery,
             secret_key=parts.secret_key,
             now=parts.registry.now,
+            letterhead=parts.letterhead,
         )
 
         async def give_up(item: WorkItem, error: Exception) -> None:

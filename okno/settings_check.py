@@ -7,6 +7,7 @@ from appeals.database import registry_url
 from appeals.errors import ConfigurationError
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
+from config.templates import load_templates
 from okno.bootstrap import CONNECTOR_GROUP
 from okno.http_server import client_address
 from queues.factory import open_queues
@@ -34,6 +35,7 @@ def check_settings(settings: Settings) -> SettingsReport:
         lambda: open_queues(settings.queues),
         lambda: client_address(settings.http),
         lambda: load_taxonomy(settings.classifier.taxonomy),
+        lambda: load_templates(settings.delivery.templates),
         check_rules,
     ]
     for attempt in attempts:

@@ -57,4 +57,8 @@ function matches(pattern, text) {
   }
 }
 
-const isDate = (text) => /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(`${text}T00:00:00Z`));
+// 30 February would be read as 2 March: the day must come out as it went in.
+function isDate(text) {
+  const moment = new Date(`${text}T00:00:00Z`);
+  return /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(moment.getTime()) && moment.toISOString().startsWith(text);
+}

@@ -21,11 +21,15 @@ from appeals.intake_policy import IntakePolicy
 from appeals.notify import SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
+from config.kiosk_forms import KioskForm, KioskForms
 from config.settings import DeadlineSettings, KioskSettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
 from connectors.kiosk import build
 from connectors.kiosk.devices import KioskDevices
 from connectors.kiosk.enrolment import KioskAdministration
+from connectors.kiosk.form_check import FormChecks
+from connectors.kiosk.page_routes import publish_forms
+from connectors.kiosk.submission import KioskSubmission
 from tests.servers import free_port
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]  # CI runs as root, without a screen
@@ -309,6 +313,73 @@ async def test_the_key_cannot_be_read_out_and_a_code_works_once(office: Office, 
     assert [await page.evaluate(ask, code.code) for _ in range(2)] == [200, 404]
 
 
+async def test_the_page_judges_answers_as_the_daemon_does(office: Office, open_kiosk: Any) -> None:
+    """For every kind of field the script's fault is the daemon's, by its code: nobody is refused only after sending."""
+    page = await open_kiosk()
+    values: list[Any] = [None, "", " ", "a", "А" * 9, "😀😀😀", "a" * 30, 0, 5, 5.5, 99, True, False, "5", "mo", ["mo"]]
+    values += [
+        ["mo", "tu"],
+        ["sa"],
+        [],
+        "2026-02-28",
+        "2026-02-30",
+        "anna@example.org",
+        "anna@",
+        "+7 921 123-45-67",
+        "07",
+    ]
+    form = KioskForm.model_validate({"id": "all", "version": 1, "title": {"ru": "О"}, "fields": EVERY_FIELD})
+    forms = KioskForms(version=1, languages=("ru",), forms=(form,))
+    checks = FormChecks(forms)
+    published: Any = publish_forms(forms, KIOSKS, office="Окно")
+    verdicts = await page.evaluate(JUDGE, [published["forms"][0]["fields"], values])
+    for field, column in zip(form.fields, verdicts, strict=True):
+        for value, theirs in zip(values, column, strict=True):
+            submission = KioskSubmission.model_validate(
+                {"id": "f", "form": "all", "form_version": 1, "fields": {field.name: value}}
+            )
+            errors = [error for error in checks.errors(form, submission, {}) if error.field == field.name]
+            ours = errors[0].code if errors else None
+            if gives(field.type, value):
+                assert (field.name, value, theirs) == (field.name, value, ours)
+
+
+def gives(kind: str, value: Any) -> bool:
+    """Tell whether the page's control for such a field can give the value."""
+    if value is None:
+        return True
+    if kind in {"checkbox", "choices"}:
+        return isinstance(value, bool if kind == "checkbox" else list)
+    return isinstance(value, str) or (kind == "number" and type(value) in {int, float})
+
+
+EVERY_FIELD = [
+    {
+        "name": "text",
+        "type": "text",
+        "title": {"ru": "т"},
+        "required": True,
+        "schema": {"minLength": 2, "maxLength": 9},
+    },
+    {"name": "code", "type": "text", "title": {"ru": "т"}, "schema": {"pattern": "^[a-zА-Я]+$"}},
+    {"name": "mail", "type": "email", "title": {"ru": "т"}},
+    {"name": "phone", "type": "phone", "title": {"ru": "т"}, "required": True},
+    {"name": "number", "type": "number", "title": {"ru": "т"}, "schema": {"minimum": 1, "maximum": 9}},
+    {"name": "day", "type": "date", "title": {"ru": "т"}},
+    {"name": "agree", "type": "checkbox", "title": {"ru": "т"}, "role": "consent", "required": True},
+    {"name": "choice", "type": "choice", "title": {"ru": "т"}, "choices": [{"value": "mo", "title": {"ru": "т"}}]},
+    {
+        "name": "choices",
+        "type": "choices",
+        "title": {"ru": "т"},
+        "schema": {"maxItems": 1},
+        "choices": [{"value": "mo", "title": {"ru": "т"}}, {"value": "tu", "title": {"ru": "т"}}],
+    },
+]
+JUDGE = """async ([fields, values]) => {
+  const { findFault } = await import("/kiosk/validation.js");
+  return fields.map(field => values.map(value => findFault(field, value)?.code ?? null));
+}"""
 READ_STORE = """async () => {
   const database = await new Promise(done => {
     const open = indexedDB.open("okno-kiosk"); open.onsuccess = () => done(open.result);

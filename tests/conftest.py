@@ -14,6 +14,7 @@ import structlog
 from tests import servers
 from tests.clamd import ClamdServer, running_clamd
 from tests.dovecot import DovecotServer, running_dovecot
+from tests.postfix import PostfixServer, running_postfix
 from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
 
 
@@ -139,5 +140,15 @@ def swaks_path() -> Path:
     """Return swaks, the SMTP test client."""
     try:
         return servers.find_swaks()
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def postfix_server() -> Iterator[PostfixServer]:
+    """One Postfix for the run: it hands mail for its domain to `.lmtp_port`, where a test's own server listens."""
+    try:
+        with running_postfix() as server:
+            yield server
     except ServerNotFoundError as error:
         _missing(error)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a scri
 
 from tests.clamd import find_clamd
 from tests.dovecot import find_dovecot
+from tests.postfix import find_postfix
 from tests.servers import ServerNotFoundError, find_chromium, find_postgres_bin, find_redis_server, find_swaks
 from tests.tesseract import find_tesseract
 
@@ -75,6 +76,7 @@ def main() -> None:
     _provide("Redis", find_redis_server, [lambda: _apt_install("redis-server")])
     _provide("PostgreSQL", find_postgres_bin, [lambda: _apt_install("postgresql")])
     _provide("swaks", find_swaks, [lambda: _apt_install("libnet-ssleay-perl") and _apt_install("swaks")])
+    _provide("Postfix", find_postfix, [lambda: _apt_install("postfix")])
     _provide("Dovecot", find_dovecot, [lambda: _apt_install("dovecot-imapd")])
     _provide("ClamAV", find_clamd, [lambda: _apt_install("clamav-daemon")])
     _provide("Tesseract", find_tesseract, [lambda: _apt_install("tesseract-ocr") and _apt_install("tesseract-ocr-rus")])

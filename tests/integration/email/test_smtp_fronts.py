@@ -24,7 +24,7 @@ async def test_xclient(open_office: OpenOffice, dial: Dial):
     office = await open_office(client_address="xclient")
     wire = await dial(office.port, hello=None)
     await wire.reply()
-    assert "XCLIENT ADDR DESTADDR DESTPORT HELO LOGIN NAME PORT PROTO" in await wire.command("EHLO front")
+    assert "XCLIENT ADDR DESTADDR DESTPORT HELO LOGIN NAME PORT PROTO REVERSE_NAME" in await wire.command("EHLO front")
     assert (await wire.command("XCLIENT NAME=mail.example.org ADDR=192.0.2.7")).startswith("220 okno.localhost ")
     assert (await wire.command("MAIL FROM:<a@b.example>")).startswith("503 ")
     assert (await wire.command("XCLIENT HELO=a+2Bb.example.org PROTO=ESMTP")).startswith("220 ")
@@ -106,6 +106,7 @@ def _proxy_v2(address: str) -> bytes:
         (_proxy_v2("192.0.2.9"), "192.0.2.9"),
         (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
     ],
+    ids=["1-ipv4", "1-ipv6", "2-ipv4", "1-unknown"],
 )
 async def test_proxy_protocol(open_office: OpenOffice, dial: Dial, header: bytes, peer: str):
     """A load balancer's PROXY header, version 1 or 2, names the client (HAProxy's PROXY protocol)."""

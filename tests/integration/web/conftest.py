@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from config.settings import WebSettings
+from tests.integration.web.browsing import browser, built_pages, open_page
 from tests.integration.web.office import Office, OpenOffice, make_empty_registry, running_office
+
+__all__ = ["browser", "built_pages", "open_page"]
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +39,13 @@ async def open_office(tmp_path: Path, empty_registry: Path) -> AsyncIterator[Ope
 async def office(open_office: OpenOffice) -> Office:
     """Run an office with an easy proof of work."""
     return await open_office()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page_office(tmp_path: Path, empty_registry: Path, built_pages: Path) -> AsyncIterator[Office]:
+    """Run an office that serves the built pages, with a proof of work of some thousand hashes."""
+    settings = WebSettings(difficulty_bits=12)
+    async with running_office(
+        tmp_path, empty_registry=empty_registry, pages_dir=built_pages, web_settings=settings
+    ) as running:
+        yield running

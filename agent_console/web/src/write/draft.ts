@@ -1,5 +1,5 @@
 /** The draft: what was typed and attached, kept in this browser until it has been registered. */
-import { createStore, del, get, set, type UseStore } from 'idb-keyval'
+import { createStore, delMany, getMany, setMany, type UseStore } from 'idb-keyval'
 import type { AnswerBy } from './api'
 
 export interface Draft {
@@ -62,19 +62,20 @@ export class DraftShelf {
   async load(now: number): Promise<Draft | null> {
     if (this.store === null) return null
     try {
-      const kept = await get<Draft>(this.key, this.store)
-      if (kept === undefined || now - kept.savedAt > KEEP) return null
-      return { ...emptyDraft(), ...kept }
+      const [kept, files] = await getMany<unknown>([this.key, this.filesKey], this.store)
+      if (kept === undefined || now - (kept as Draft).savedAt > KEEP) return null
+      return { ...emptyDraft(), ...(kept as Partial<Draft>), files: (files as File[] | undefined) ?? [] }
     } catch {
       return null
     }
   }
 
-  /** True if it is kept. */
-  async save(draft: Draft, now: number): Promise<boolean> {
+  /** Keep what was typed; the files too if `withFiles`, because they are large and change seldom. True if it is kept. */
+  async save(draft: Draft, now: number, withFiles: boolean): Promise<boolean> {
     if (this.store === null) return false
+    const typed: [string, unknown] = [this.key, { ...draft, files: [], savedAt: now }]
     try {
-      await set(this.key, { ...draft, files: [...draft.files], savedAt: now }, this.store)
+      await setMany(withFiles ? [typed, [this.filesKey, [...draft.files]]] : [typed], this.store)
       return true
     } catch {
       return false // storage is full or forbidden
@@ -84,9 +85,13 @@ export class DraftShelf {
   async discard(): Promise<void> {
     if (this.store === null) return
     try {
-      await del(this.key, this.store)
+      await delMany([this.key, this.filesKey], this.store)
     } catch {
       // nothing was kept
     }
+  }
+
+  private get filesKey(): string {
+    return `${this.key}/files`
   }
 }

@@ -75,7 +75,7 @@ class ImapIntake:
             return None
         try:
             return FolderCursor.from_json(stored)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # AttributeError: JSON, but no object
             raise TransientError(f"cursor {self._cursor_name!r} in the registry cannot be read") from error
 
     async def save(self, cursor: FolderCursor) -> None:

@@ -6,11 +6,13 @@ import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from imapclient import IMAPClient
+from imapclient.imap_utf7 import encode
 
 from appeals.errors import PermanentError, TransientError
 from connectors.base import HealthState
 from connectors.email import imap_reader
-from tests.dovecot import DovecotServer, MailUser
+from tests.dovecot import PASSWORD, DovecotServer, MailUser
 
 from .conftest import MAILBOX
 from .imap_office import ImapOffice, mail, mailbox
@@ -150,6 +152,30 @@ async def test_a_folder_numbered_anew_brings_no_old_mail(dovecot_server: Dovecot
         await office.registered(2)
         await office.settled(5)
     assert office.subjects == ["Отопление 3", "Отопление 4"]
+
+
+async def test_a_folder_deleted_and_made_again(dovecot_server: DovecotServer, user: MailUser):
+    """Somebody deletes the folder that is just read, makes it again and puts the mail back: what is new is taken."""
+    office = ImapOffice(mailbox(dovecot_server, user, folders=("Жалобы 2026",)))
+
+    def client_puts(*numbers: int, again: bool = False) -> None:
+        with IMAPClient("127.0.0.1", dovecot_server.port, ssl=False) as client:
+            client.plain_login(user.name, PASSWORD)
+            if again:
+                client.delete_folder("Жалобы 2026")
+            client.create_folder("Жалобы 2026")
+            for number in numbers:
+                client.append("Жалобы 2026", mail(number))
+
+    await asyncio.to_thread(client_puts, 1, 2)
+    async with office.running():
+        await office.registered(2)
+        await office.up()
+        await asyncio.to_thread(client_puts, 1, 2, 3, again=True)
+        await office.registered(3)
+        user.deliver(mail(9), folder=encode("Жалобы 2026").decode())
+        await office.registered(4)
+    assert office.subjects == [f"Отопление {number}" for number in (1, 2, 3, 9)]
 
 
 async def test_a_server_restored_from_a_backup(office: ImapOffice, user: MailUser, tmp_path):

@@ -7,6 +7,7 @@ machine and fails them in CI.
 """
 
 # ruff: noqa: T201 - a program that reports to its user
+import contextlib
 import functools
 import os
 import shutil
@@ -35,7 +36,15 @@ def _apt_install(package: str) -> bool:
     """Install a Debian package, if this is Debian and we may."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return False
-    return _apt_update() and _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", package])
+    return _apt_update() and _run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "--no-remove", package])
+
+
+def _install_postfix() -> bool:
+    """Install Postfix unconfigured, so that it does not become this machine's mail server."""
+    choice = "postfix postfix/main_mailer_type select No configuration\n"
+    with contextlib.suppress(OSError):
+        subprocess.run(["debconf-set-selections"], input=choice, text=True, capture_output=True, check=False)
+    return _apt_install("postfix")
 
 
 def _install_playwright_chromium() -> bool:
@@ -76,7 +85,7 @@ def main() -> None:
     _provide("Redis", find_redis_server, [lambda: _apt_install("redis-server")])
     _provide("PostgreSQL", find_postgres_bin, [lambda: _apt_install("postgresql")])
     _provide("swaks", find_swaks, [lambda: _apt_install("libnet-ssleay-perl") and _apt_install("swaks")])
-    _provide("Postfix", find_postfix, [lambda: _apt_install("postfix")])
+    _provide("Postfix", find_postfix, [_install_postfix])
     _provide("Dovecot", find_dovecot, [lambda: _apt_install("dovecot-imapd")])
     _provide("ClamAV", find_clamd, [lambda: _apt_install("clamav-daemon")])
     _provide("Tesseract", find_tesseract, [lambda: _apt_install("tesseract-ocr") and _apt_install("tesseract-ocr-rus")])

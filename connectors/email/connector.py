@@ -63,6 +63,11 @@ class EmailConnector(Connector):
         self._imap.start()
         self._state = HealthState.UP
 
+    async def work(self) -> None:
+        """Watch the TLS certificate, if there is one."""
+        if self._certificate is not None:
+            await self._certificate.watch()
+
     async def stop(self) -> None:
         """Accept nothing more, let mails in DATA and from mailboxes finish, hang up on the relay. Idempotent."""
         self._state = HealthState.STOPPED

@@ -1,5 +1,6 @@
 """Our TLS certificate: read once, read again when its files have changed, and watched for its expiry."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from config.settings import EmailSettings
 
 logger = structlog.get_logger(__name__)
 
+WATCH_INTERVAL_S = 60.0  # for the health; a connection looks at once
 EXPIRY_WARNING = timedelta(days=14)  # renewals by ACME come 30 days before the end: then something is wrong
 
 
@@ -63,6 +65,12 @@ class TlsCertificate:
             return
         self._stamp, self.trouble = stamp, ""
         logger.info("smtp.certificate_renewed", expires_at=self.expires_at.isoformat())
+
+    async def watch(self) -> None:
+        """Read the files again whenever they have changed, also while nobody connects; runs until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            self.refresh()
 
     def health(self, now: datetime) -> str:
         """Return what people should know about the certificate; empty if all is well."""

@@ -204,6 +204,25 @@ async def test_a_renewed_certificate_is_used_at_once(open_office: OpenOffice, is
     assert office.connector.health().state is HealthState.UP
 
 
+async def test_a_renewal_is_seen_while_nobody_connects(
+    open_office: OpenOffice, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+):
+    """The health of an idle connector tells of the new certificate, not of the old one."""
+    monkeypatch.setattr("connectors.email.smtp_tls.WATCH_INTERVAL_S", 0.01)
+    issuer.issue(days=3)
+    office = await open_office(**issuer.settings)
+    assert office.connector.health().state is HealthState.DEGRADED
+    working = asyncio.create_task(office.connector.work())
+    issuer.issue(days=90)
+    try:
+        async with asyncio.timeout(10):
+            while office.connector.health().state is not HealthState.UP:
+                await asyncio.sleep(0.01)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
 @pytest.mark.parametrize(("days", "words"), [(20, ""), (13.5, "in 13 days"), (-1, "expired on")])
 async def test_health_tells_of_the_expiry(open_office: OpenOffice, issuer: Issuer, days: float, words: str):
     """Fewer than 14 days before its end a certificate makes the connector degraded."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from config.taxonomy import LanguageTag
+from config.taxonomy import LanguageTag, Taxonomy
 from config.yaml_file import Fault, YamlDocument, load_yaml, refuse, validate_model
 
 T = TypeVar("T")
@@ -169,6 +169,18 @@ class KioskForms(_Part):
             if form.id not in newest or form.version > newest[form.id].version:
                 newest[form.id] = form
         return tuple(newest.values())
+
+
+def unknown_topics(forms: KioskForms, taxonomy: Taxonomy) -> list[str]:
+    """Return, in words, the choices of topic fields that the taxonomy does not have: they would be ignored."""
+    return [
+        f"form {form.id!r} version {form.version}: the taxonomy has no topic {choice.value!r}"
+        for form in forms.forms
+        for field in form.fields
+        if field.role == "topic"
+        for choice in field.choices
+        if choice.value not in taxonomy.topics
+    ]
 
 
 def text_in(texts: Texts, language: str | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from appeals.database import registry_url
 from appeals.errors import ConfigurationError
+from config.kiosk_forms import load_kiosk_forms, unknown_topics
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from config.templates import load_templates
@@ -30,6 +31,11 @@ def check_settings(settings: Settings) -> SettingsReport:
     def check_rules() -> None:
         warnings.extend(load_rules(settings.routing.rules or default_rules_path()).warnings)
 
+    def check_kiosk_forms() -> None:
+        taxonomy = load_taxonomy(settings.classifier.taxonomy)
+        topics = unknown_topics(load_kiosk_forms(settings.kiosk.forms), taxonomy)
+        warnings.extend(f"warning: kiosk.forms: {topic}" for topic in topics)
+
     attempts: list[Callable[[], object]] = [
         lambda: registry_url(settings.registry.url, settings.data_dir),
         lambda: open_queues(settings.queues),
@@ -37,6 +43,7 @@ def check_settings(settings: Settings) -> SettingsReport:
         lambda: load_taxonomy(settings.classifier.taxonomy),
         lambda: load_templates(settings.delivery.templates),
         check_rules,
+        *([check_kiosk_forms] if settings.kiosk.enabled or settings.kiosk.forms else []),
     ]
     for attempt in attempts:
         try:
@@ -54,7 +61,7 @@ def _oddities(settings: Settings) -> list[str]:
     if settings.telegram.enabled and not settings.telegram.token.get_secret_value():
         odd.append("warning: telegram.token is empty")
     if settings.kiosk.enabled and not settings.kiosk.devices:
-        odd.append("warning: kiosk.devices is empty: every kiosk is refused")
+        odd.append("note: kiosk.devices is empty: only kiosks that `okno kiosk add` made are let in")
     if not settings.http.public_url and settings.sms.enabled:
         odd.append("warning: http.public_url is empty: signatures of hooks are made over the public address")
     if settings.connectors:

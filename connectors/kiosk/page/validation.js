@@ -33,6 +33,7 @@ function numberFault(schema, number) {
 }
 
 function listFault(schema, list) {
+  if (schema.items?.enum && list.some((value) => !schema.items.enum.includes(value))) return { code: "choice" };
   if (schema.minItems !== undefined && list.length < schema.minItems) return { code: "too_few", limit: schema.minItems };
   if (schema.maxItems !== undefined && list.length > schema.maxItems) return { code: "too_many", limit: schema.maxItems };
   return null;

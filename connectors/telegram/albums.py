@@ -136,15 +136,20 @@ class AlbumStage:
     async def run(self, stopping: asyncio.Event) -> None:
         """Register albums when their time has come, until `stopping`; a failure is tried again."""
         while not stopping.is_set():
-            try:
-                await self.recover()
-            except OknoError as error:
-                logger.warning("connector.albums_unreadable", connector=self._connector, reason=str(error))
+            await self._try_recover()
             self._changed.clear()
             await self._wait(stopping)
             now_s = asyncio.get_running_loop().time()
             for key in [key for key, due_s in self._due_s.items() if due_s <= now_s]:
                 await self._try_flush(key)
+
+    async def _try_recover(self) -> None:
+        try:
+            await self.recover()
+        except OknoError as error:
+            logger.warning("connector.albums_unreadable", connector=self._connector, reason=str(error))
+        except Exception:  # an index that nobody can read: new albums go on
+            logger.exception("connector.albums_unreadable", connector=self._connector)
 
     async def _wait(self, stopping: asyncio.Event) -> None:
         """Wait for a change or for the next album's time."""
@@ -162,9 +167,13 @@ class AlbumStage:
         try:
             await self.flush(key)
         except OknoError as error:
-            delay_s = self._retry_s[key] = min(self._retry_s.get(key, FIRST_RETRY_S / 2) * 2, MAX_RETRY_S)
-            self._plan(key, delay_s)
             logger.warning("connector.album_postponed", connector=self._connector, reason=str(error))
+        except Exception:  # a bug of ours: the other albums go on, this one is kept
+            logger.exception("connector.album_postponed", connector=self._connector)
+        else:
+            return
+        delay_s = self._retry_s[key] = min(self._retry_s.get(key, FIRST_RETRY_S / 2) * 2, MAX_RETRY_S)
+        self._plan(key, delay_s)
 
     async def _flush(self, key: AlbumKey, record: _Record) -> _Record:
         """Register what is staged; with the key's lock held."""

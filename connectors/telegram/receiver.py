@@ -89,18 +89,26 @@ class UpdateReceiver:
     async def receive(self, update: RawUpdate, *, method: str) -> None:
         """Take one update in. `method`: how we know that it is Telegram's, for the envelope.
 
-        Raises TransientError if nothing was kept: it must come again.
+        Raises TransientError if nothing was kept: it must come again. Anything else that goes wrong ends in
+        quarantine: one update never holds up the bot (P4).
         """
         try:
-            incoming = read_update(update.content)
-        except PermanentError:  # read again, and quarantined
-            await self._register_or_quarantine([update.content], method=method)
-            return
+            await self._receive(update, method=method)
+        except TransientError:
+            raise
+        except PermanentError as error:
+            await self._quarantine(update.content, method=method, reason=str(error))
+        except Exception as error:
+            logger.exception("connector.update_failed", connector=self._connector)
+            await self._quarantine(update.content, method=method, reason=f"unexpected {type(error).__name__}: {error}")
+
+    async def _receive(self, update: RawUpdate, *, method: str) -> None:
+        incoming = read_update(update.content)
         match incoming:
             case Ignored():
                 self._log_ignored(incoming.reason)
             case ButtonPress():
-                await self._take_press(incoming, update.content, method=method)
+                await self._presses.take(incoming, update.content, method=method)
             case Withdrawal():
                 await self._take_withdrawal(incoming, update.content, method=method)
             case ChatMessage():
@@ -148,28 +156,25 @@ class UpdateReceiver:
             return
         await self._register_or_quarantine([content], method=method)
 
-    async def _take_press(self, press: ButtonPress, content: bytes, *, method: str) -> None:
-        try:
-            await self._presses.take(press, content, method=method)
-        except PermanentError as error:
-            item = self._quarantine_item(method, stage="register", reason=str(error))
-            await self._ports.intake.quarantine(item, content)
-
     async def _register_or_quarantine(self, contents: Sequence[bytes], *, method: str) -> None:
         content = contents[0] if len(contents) == 1 else b"[" + b",".join(contents) + b"]"
         register = partial(self._register, contents, method=method)
-        item = self._quarantine_item(method, stage="decode", reason="")
+        item = self._quarantine_item(method, reason="")
         result: Registration | UUID = await register_or_quarantine(
             self._ports.intake, register, item=item, content=content
         )
         if isinstance(result, Registration) and not result.duplicate:
             await self._follow_up(read_update(contents[0]))
 
-    def _quarantine_item(self, method: str, *, stage: str, reason: str) -> QuarantineItem:
+    async def _quarantine(self, content: bytes, *, method: str, reason: str) -> None:
+        logger.warning("connector.message_quarantined", connector=self._connector, stage="decode", reason=reason)
+        await self._ports.intake.quarantine(self._quarantine_item(method, reason=reason), content)
+
+    def _quarantine_item(self, method: str, *, reason: str) -> QuarantineItem:
         return QuarantineItem(
             connector=self._connector,
             channel=Channel.TELEGRAM,
-            stage=stage,
+            stage="decode",
             reason=reason,
             context={"method": method},
         )
@@ -285,6 +290,8 @@ class UpdateReceiver:
                 await self._dialogue.say(message.chat.id, phrase("write_privately", language, link=link))
         except TransientError as error:  # the message itself is kept
             logger.warning("connector.dialogue_failed", connector=self._connector, reason=str(error))
+        except Exception:  # a bug of ours; to take the message again would not help the citizen
+            logger.exception("connector.dialogue_failed", connector=self._connector)
 
     def _log_ignored(self, reason: str) -> None:
         logger.info("connector.update_ignored", connector=self._connector, reason=reason)

@@ -241,9 +241,10 @@ async def test_failure_of_any_part_is_the_whole_replys(
 
 
 async def test_call_back_before_the_receipt_is_committed_is_asked_for_again(
-    twilio: TwilioApi, served: tuple[Connector, str], reports: RecordingReports
+    twilio: TwilioApi, served: tuple[Connector, str], reports: RecordingReports, monkeypatch: pytest.MonkeyPatch
 ):
     """One of a message just sent gets 503 while its reply is not known; one that nobody ever sent gets 204."""
+    monkeypatch.setattr("connectors.sms.connector.REPORT_RETRY_DELAYS_S", (0.01, 0.02))
     await served[0].send(outbound())
     stranger = twilio.incoming_form(sender=CITIZEN, body="x")["MessageSid"]
     form = {"MessageSid": stranger, "MessageStatus": "delivered"}

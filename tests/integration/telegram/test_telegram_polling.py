@@ -182,6 +182,25 @@ async def test_bad_update_is_quarantined_and_passed(
     assert intake.only.text == "Вода"
 
 
+async def test_bug_of_ours_costs_one_update(
+    api: BotApi, intake: RecordingIntake, polling: Polling, monkeypatch: pytest.MonkeyPatch
+):
+    """An update that brings out a fault of ours is kept with its bytes; the next one comes in (P4)."""
+
+    async def fail(*_: object, **__: object) -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("connectors.telegram.commands.Commands._answer", fail)
+    api.inject_message("/help")
+    api.inject_message("Вода")
+    async with polling():
+        await api.wait_until_confirmed()
+    ((item, content),) = intake.quarantined
+    assert item.reason == "unexpected RuntimeError: a bug"
+    assert b"/help" in content
+    assert intake.only.text == "Вода"
+
+
 async def test_message_the_intake_refuses_is_quarantined_and_can_be_retried(
     api: BotApi, intake: RecordingIntake, polling: Polling
 ):

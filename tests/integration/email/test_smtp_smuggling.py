@@ -7,9 +7,14 @@ import pytest
 from .conftest import MAILBOX, Dial, Office
 
 INNER = b"MAIL FROM:<boss@okno.localhost>%(end)sRCPT TO:<appeals@okno.localhost>%(end)sDATA%(end)sSubject: smuggled%(end)s%(end)sx"
-LINE_ENDS = (b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"\x00\r\n", b"\r\x00\n", b"\x85", b"\x0b", b"\xe2\x80\xa8")
-FALSE_ENDS = [before + b"." + after for before, after in itertools.product(LINE_ENDS, repeat=2)]
-FALSE_ENDS = [end for end in FALSE_ENDS if b"\r\n.\r\n" not in end]
+LINE_ENDS = (b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"\r\x00\n")
+ODD_ENDS = (b"\x85", b"\x0b", b"\xe2\x80\xa8", b"\x00\r\n")
+PAIRS = (
+    *itertools.product(LINE_ENDS, repeat=2),
+    *itertools.product([b"\r\n"], ODD_ENDS),
+    *itertools.product(ODD_ENDS, [b"\r\n"]),
+)
+FALSE_ENDS = [end for end in (before + b"." + after for before, after in PAIRS) if b"\r\n.\r\n" not in end]
 
 
 @pytest.mark.parametrize("false_end", FALSE_ENDS, ids=repr)

@@ -23,7 +23,7 @@ PAGE_PX = 1_600  # the longer side of a rendered page: fax pages are read at abo
 MAX_PAGE = 10_000
 MAX_INLINE_BYTES = 8 * 1024 * 1024  # of all pictures within one HTML view; the rest stay among the attachments
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-HTML_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+HTML_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 _CONTENT_ID = re.compile(r'(?<=src=")cid:([^"]{1,998})(?=")')
 
@@ -106,7 +106,7 @@ class PageApi:
         cleaned = (await self._registry.read_blob(envelope.html.sha256)).decode("utf-8", "replace")
         pictures = await self._pictures(envelope)
         shown = _CONTENT_ID.sub(lambda match: pictures.get(match.group(1), ""), cleaned)
-        headers = {**GUARD, "Content-Security-Policy": HTML_POLICY}
+        headers = {**GUARD, "Content-Security-Policy": HTML_POLICY, "X-Frame-Options": "SAMEORIGIN"}
         return web.Response(text=shown, content_type="text/html", charset="utf-8", headers=headers)
 
     async def estimate(self, request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ MUTABLE = (
     "state",
     "channel",
     "connector",
+    "subject",
     "language",
     "topic",
     "topic_confidence",

@@ -13,9 +13,12 @@ from appeals.appeal_changes import AppealChanges, check_holder
 from appeals.envelope import AppealEnvelope
 from appeals.errors import NotFoundError, PermanentError
 from appeals.notify import Changes, Notifier, appeal_changed
+from appeals.registration_group import first_words
 from appeals.registry import Registry, Transaction
 from appeals.rows import to_transcript
 from appeals.transcript import DONE, NEEDED, TRANSCRIPTION, Transcript, TranscriptSource, TranscriptState
+
+SUBJECT = "subject"  # the form field in which somebody named the matter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +88,7 @@ class Transcripts:
                 "envelope.recognised",
                 actor="recognition",
                 data=data,
-                values={"attributes": await _attributes(transaction, appeal)},
+                values=await _values(transaction, appeal, envelope_id, text=text if accepted else ""),
             )
             await appeals.write()
             _tell(changes, appeal)
@@ -111,7 +114,7 @@ class Transcripts:
                 raise PermanentError("a transcript without words")
             values = {"state": TranscriptState.DONE.value, "source": TranscriptSource.AGENT.value, "text": text}
             await _write(transaction, envelope_id, {**values, "agent_id": agent_id})
-            changed: dict[str, Any] = {"attributes": await _attributes(transaction, appeal)}
+            changed = await _values(transaction, appeal, envelope_id, text=text)
             if pass_on and appeal.state is AppealState.ASSIGNED:
                 changed |= UNTAGGED
             appeal = appeals.change(
@@ -139,12 +142,23 @@ async def _write(transaction: Transaction, envelope_id: UUID, values: dict[str, 
     await transaction.connection.execute(statement.values(**values, changed_at=transaction.now))
 
 
-async def _attributes(transaction: Transaction, appeal: Appeal) -> dict[str, Any]:
-    """Return the appeal's attributes with what rules ask about its transcripts."""
+async def _values(transaction: Transaction, appeal: Appeal, envelope_id: UUID, *, text: str) -> dict[str, Any]:
+    """Return what the transcript changes on the appeal: what rules ask, and a subject by which lists tell it."""
     column = tables.transcripts.c
     query = select(func.count()).where(column.appeal_id == appeal.id, column.state == TranscriptState.NEEDED.value)
     needed = (await transaction.connection.execute(query)).scalar_one()
-    return {**appeal.attributes, TRANSCRIPTION: NEEDED if needed else DONE}
+    values: dict[str, Any] = {"attributes": {**appeal.attributes, TRANSCRIPTION: NEEDED if needed else DONE}}
+    if text.strip() and await _named_by_us(transaction, appeal, envelope_id):
+        values["subject"] = first_words(text)
+    return values
+
+
+async def _named_by_us(transaction: Transaction, appeal: Appeal, envelope_id: UUID) -> bool:
+    """Tell whether the appeal began with this message, and nobody gave it a subject ("Fax, 2 pages" is ours)."""
+    column = tables.envelopes.c
+    query = select(column.id, column.document).where(column.appeal_id == appeal.id).order_by(column.received_at)
+    row = (await transaction.connection.execute(query.limit(1))).one()
+    return bool(row.id == envelope_id) and SUBJECT not in AppealEnvelope.model_validate_json(row.document).fields
 
 
 def _tell(changes: Changes, appeal: Appeal) -> None:

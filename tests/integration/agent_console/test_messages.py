@@ -119,6 +119,7 @@ async def test_html_shows_its_own_pictures_and_asks_nobody(site: Any) -> None:
     client = await site.logged_in("ivanova")
     async with client.get(f"/api/v1/appeals/{appeal.number}/html/{envelope.id}") as response:
         policy = response.headers["Content-Security-Policy"]
+        assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
         shown = await response.text()
     assert "sandbox" in policy
     assert "default-src 'none'" in policy

@@ -45,7 +45,8 @@ async def test_a_fax_is_registered_first_and_read_afterwards(fax, transcripts, r
     assert notifier.all("classify") == [registration.appeal_id]
     (text,) = await registry.texts([registration.appeal_id])
     assert "В подъезде нет света" in text.text
-    assert (await registry.appeal(registration.appeal_id)).attributes["transcription"] == "done"
+    appeal = await registry.appeal(registration.appeal_id)
+    assert (appeal.attributes["transcription"], appeal.subject) == ("done", "В подъезде нет света")
     assert await transcripts.pending(limit=10) == []
     assert not (await registry.check_history()).faults
 

@@ -171,7 +171,7 @@ async def mail_office(
         SmtpRelay() as relay,
         Intake(registry, settings=RegistrySettings(), policy=policy, notifier=notifier) as intake,
     ):
-        settings = EmailSettings(smtp_port=0, relay_port=relay.port, **email)
+        settings = EmailSettings(**{"smtp_port": 0, "relay_port": relay.port, **email})
         ports = ConnectorPorts(
             intake=intake, cursors=NoCursors(), reports=outbox, now=clock, public_url="https://okno.example"
         )

@@ -98,7 +98,7 @@ _FRONT_COMMANDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(_FRONT_COMMANDS, _ENDS), max_size=14),
     st.sampled_from(["peer", "xclient", "proxy"]),

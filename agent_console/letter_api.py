@@ -28,7 +28,6 @@ from appeals.reply import Reply, ReplyKind
 MAX_LETTER_BYTES = 1024 * 1024  # what was typed; a whole letter at 200,000 characters fits
 SLIP_FOR = timedelta(days=1)  # the visitor is at the counter; afterwards supervisors alone may print it
 PDF = "application/pdf"
-BY_HAND = frozenset({Channel.PAPER, Channel.IN_PERSON})
 
 _BROKEN_FORM = (ValueError, AssertionError, RuntimeError, *BROKEN_BODY)  # how aiohttp's reader tells of one
 

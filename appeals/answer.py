@@ -9,7 +9,7 @@ from sqlalchemy import insert, select
 from uuid_utils.compat import uuid7
 
 from appeals import tables
-from appeals.answer_route import AnswerRoutes, answer_to
+from appeals.answer_route import ADDITION, AnswerRoutes, answer_to
 from appeals.appeal import Appeal
 from appeals.blob_rows import keep_blobs
 from appeals.envelope import AppealEnvelope, Attachment, Channel, ContactPoint
@@ -44,8 +44,13 @@ class AnswerTarget:
 
 
 def answer_target(envelopes: Sequence[AppealEnvelope], routes: AnswerRoutes) -> AnswerTarget | None:
-    """Return where an answer goes: to whoever wrote last and is no machine; None if nobody left an address."""
-    for envelope in reversed(envelopes):
+    """Return where an answer goes: to whoever wrote last and is no machine; None if nobody left an address.
+
+    What was added on the citizen's page does not count, unless there is nothing else: it says nothing of where to.
+    """
+    additions = [envelope for envelope in envelopes if ADDITION in envelope.marks]
+    letters = [envelope for envelope in envelopes if ADDITION not in envelope.marks]
+    for envelope in (*reversed(letters), *reversed(additions)):
         if envelope.sender is not None and not envelope.automatic:
             recipient = answer_to(envelope, envelope.sender)
             channel, connector = routes.to(recipient, envelope)

@@ -16,6 +16,9 @@ SPEAKS: Mapping[ContactPointKind, Channel] = {
 ANY_ADDRESS = frozenset({Channel.WEB, Channel.KIOSK, Channel.PAPER, Channel.IN_PERSON})
 """Channels whose citizens may name an address of another kind for the answer."""
 
+ADDITION = "addition"
+"""Mark of a message that was added on the citizen's page: answers go where they went before it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerRoutes:

@@ -8,6 +8,9 @@ from typing import Literal
 from appeals.envelope import Channel
 from appeals.errors import PermanentError
 
+BY_HAND = frozenset({Channel.PAPER, Channel.IN_PERSON})
+"""Channels of which agents do the registering."""
+
 
 class AnswerBy(StrEnum):
     """How the citizen wants the answer."""

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from appeals import tables
 from appeals.acknowledgement_reply import acknowledgement_reply
-from appeals.answer_route import answer_to
+from appeals.answer_route import ADDITION, answer_to
 from appeals.appeal import CHOSEN_TOPIC, UNTAGGED, Appeal, AppealState, check_transition
 from appeals.appeal_rows import write_changed
 from appeals.bulk_rows import insert_rows
@@ -20,6 +20,7 @@ from appeals.deadlines import answer_deadline
 from appeals.envelope import AppealEnvelope
 from appeals.event_chain import Event
 from appeals.intake_policy import IntakePolicy
+from appeals.letter import BY_HAND
 from appeals.notify import Changes, appeal_changed
 from appeals.numbering import new_number, secret_code
 from appeals.registration import Registration
@@ -180,8 +181,10 @@ class RegistrationGroup:
 
     def _open(self, envelope: AppealEnvelope, citizen_id: UUID | None, *, number: str) -> _Draft:
         office = self._policy.office
+        # What came by hand lay in the office until an agent had time for it: the citizen must not wait for that, too.
+        counted_from = envelope.received_at if envelope.channel in BY_HAND else self._now
         deadline = answer_deadline(
-            self._now, days=self._policy.deadlines.answer_days, timezone=office.timezone, region=office.region
+            counted_from, days=self._policy.deadlines.answer_days, timezone=office.timezone, region=office.region
         )
         region = envelope.location.region if envelope.location and envelope.location.region else office.region
         appeal = Appeal(
@@ -227,8 +230,9 @@ class RegistrationGroup:
         changes: dict[str, Any] = {"version": appeal.version + 1}
         if envelope.fields:
             changes["attributes"] = {**appeal.attributes, **envelope.fields}
-        if not envelope.automatic:
+        if not envelope.automatic and ADDITION not in envelope.marks:
             changes |= {"channel": envelope.channel, "connector": envelope.connector}
+        if not envelope.automatic:
             if state is AppealState.ANSWERED and appeal.agent_id is not None:
                 state = AppealState.ASSIGNED
             elif state in (AppealState.ANSWERED, AppealState.CLOSED):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from appeals.answer_route import ADDITION
 from appeals.envelope import (
     AppealEnvelope,
     AuthenticityResult,
@@ -16,8 +17,6 @@ from appeals.envelope import (
 from appeals.registration import Contents, Registration
 from connectors.media import describe_attachment
 from connectors.web.submission import Submission
-
-ADDITION = "addition"  # mark: added to an appeal on the citizen's page; answers go where they went before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,6 +98,8 @@ async def test_a_typed_letter_becomes_an_appeal(office: Office, agent: aiohttp.C
     assert envelope.sender.value == "Иванова Анна, 191186, Санкт-Петербург, Невский пр., 28"
     assert envelope.reply_to is None
     assert envelope.received_at.date() == received
+    deadline = conversation.appeal.deadline_at
+    assert timedelta(days=20) < deadline - envelope.received_at < timedelta(days=31)  # counted from the receipt
     assert conversation.appeal.attributes["registered_by"] == "ivanova"
     assert conversation.appeal.attributes["incoming_number"] == "И-112/26"
     raw = json.loads(await office.registry.read_blob(envelope.raw.sha256))

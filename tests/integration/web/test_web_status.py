@@ -1,8 +1,9 @@
 """The citizen's page: files of answers, and the token that lets a message join."""
 
 from appeals.answer import UploadedFile
+from appeals.numbering import reply_token
 from tests.integration.web.citizen import Citizen
-from tests.integration.web.office import Office
+from tests.integration.web.office import SECRET_KEY, Office
 
 PLAN = b"%PDF-1.4 plan"
 
@@ -62,3 +63,15 @@ async def test_the_pages_token_lets_a_message_join_and_reopens_the_work(office: 
     assert (status, added["number"], added["code"]) == (201, claim["number"], None)
     appeal = (await office.conversation(claim["number"])).appeal
     assert (appeal.state, appeal.agent_id) == ("assigned", "ivanova")
+
+
+async def test_an_addition_does_not_move_the_answer(office: Office):
+    """Who asked for an email gets it there, whatever they add on the page."""
+    citizen = Citizen(await office.client())
+    _, sent = await citizen.post(citizen.form(answer_by="email", email="anna@example.org"))
+    token = reply_token(SECRET_KEY, (await office.registry.appeal_by_number(sent["number"])).id)
+    writer = Citizen(await office.client())
+    await writer.post({"submission_id": writer.submission_id, "text": "И лифт.", "reply_token": token})
+    appeal = await office.assign(sent["number"], "ivanova")
+    reply = await office.lifecycle.answer(appeal.id, agent_id="ivanova", version=appeal.version, text="Починим.")
+    assert (reply.recipient.value, reply.connector) == ("anna@example.org", "email")

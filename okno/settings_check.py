@@ -9,6 +9,7 @@ from config.kiosk_forms import load_kiosk_forms, unknown_topics
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from config.templates import load_templates
+from connectors.email import check_mail_out
 from okno.bootstrap import CONNECTOR_GROUP
 from okno.http_server import client_address
 from queues.factory import open_queues
@@ -42,6 +43,7 @@ def check_settings(settings: Settings) -> SettingsReport:
         lambda: client_address(settings.http),
         lambda: load_taxonomy(settings.classifier.taxonomy),
         lambda: load_templates(settings.delivery.templates),
+        *([lambda: warnings.extend(check_mail_out(settings.email))] if settings.email.enabled else []),
         check_rules,
         *([check_kiosk_forms] if settings.kiosk.enabled or settings.kiosk.forms else []),
     ]

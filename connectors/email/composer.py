@@ -70,12 +70,12 @@ class Composer:
         # Answers must come back to a mailbox that we take mail for.
         own = [mailbox.lower() for mailbox in mailboxes]
         self._answers_to = normal if normal.lower() in own or not mailboxes else mailboxes[0]
-        self._return_path = return_path or normal
+        self.return_path = return_path or normal
         self._verp = verp
         self._read_receipts = read_receipts
-        if (return_path or verp) and self._return_path.lower() not in own:
+        if (return_path or verp) and self.return_path.lower() not in own:
             key = "email.return_path" if return_path else "email.verp: the return path"
-            raise ConfigurationError(f"{key} {self._return_path!r} is none of email.mailboxes: bounces would be lost")
+            raise ConfigurationError(f"{key} {self.return_path!r} is none of email.mailboxes: bounces would be lost")
 
     @classmethod
     def of(cls, settings: EmailSettings) -> "Composer":
@@ -115,7 +115,7 @@ class Composer:
 
     def _mail_from(self, message: OutboundMessage) -> str:
         """Return the return path; with VERP its plus-part names the mail, so that any bounce does."""
-        address = wire_address(self._return_path)
+        address = wire_address(self.return_path)
         token = return_token(message.message_id) if self._verp else ""
         local, _, domain = address.rpartition("@")
         return f"{local}+{token}@{domain}" if token else address

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from uuid_utils.compat import uuid7
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import ConfigurationError
 from appeals.reply import ReplyKind
+from config.settings import DkimKey, EmailSettings
 from connectors.base import OutboundMessage
+from connectors.email import check_mail_out
 from connectors.email.composer import MAX_REFERENCES, Composer, OutboundMail
 from connectors.email.message_parser import parse_mail
 
@@ -194,3 +197,14 @@ def test_no_value_adds_a_field(subject: str, ids: list[str], token: str, languag
     assert {name.decode() for name in names} <= known
     assert len(names) == len(set(names))
     assert body.isascii()
+
+
+def test_the_check_of_mail_out(tmp_path: Path):
+    """`okno check` refuses a key that is none and a return path that is not ours, and warns of what is odd."""
+    assert check_mail_out(EmailSettings()) == []
+    (odd,) = check_mail_out(EmailSettings(sender="office@elsewhere.example"))
+    assert "email.return_path" in odd
+    (odd,) = check_mail_out(EmailSettings(relay_host="smtp.example", relay_password="x"))
+    assert "email.relay_tls" in odd
+    with pytest.raises(ConfigurationError, match=r"email\.dkim\.0\.key_file"):
+        check_mail_out(EmailSettings(dkim=(DkimKey(selector="s", key_file=tmp_path / "none.pem"),)))

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from collections import Counter
 from functools import lru_cache
 
 from connectors.email.double_encoding import undo_double_encoding
@@ -11,14 +12,17 @@ CLEAR_ADVANTAGE = 0.25  # by how much another charset must beat the declared one
 SLIGHT_ADVANTAGE = 0.02  # of two charsets that differ in capitals alone
 SURE = 0.6  # score at which Cyrillic is believed even under a label of another script
 SURE_BYTES = 16  # some words: two Chinese letters can look like a Russian one
+LONG_BYTES = 100  # so many words that a mis-decoding cannot look right by chance
 RARE_ADVANTAGE = 0.15  # by how much a charset hardly in use must beat the common ones
 MAX_CHARSET_CHARS = 40  # IANA allows no more
-SAMPLE_BYTES = 4096  # enough letters to tell charsets apart; keeps the guess cheap on long texts
+SAMPLE_BYTES = 600  # some ninety words tell charsets apart; keeps the guess cheap on long texts
 MIN_WIDE_SHARE = 0.6  # of NUL and U+04xx high bytes at one parity: text of two bytes a letter without a mark
 
-CYRILLIC_CHARSETS = ("cp1251", "koi8_r", "cp866", "mac_cyrillic", "iso8859_5")  # tried in this order; ties: the first
+CYRILLIC_CHARSETS = ("cp1251", "mac_cyrillic", "koi8_r", "cp866", "iso8859_5")  # tried in this order; ties: the first
 _RARE_CHARSETS = frozenset({"iso8859_5"})
 _TWINS = {"cp1251", "mac_cyrillic"}  # the same bytes for small letters
+_LAST_TWIN = "mac_cyrillic"
+_TWIN_CODECS = frozenset({"cp1251", "mac-cyrillic"})
 _WESTERN = frozenset({"iso8859-1", "cp1252", "iso8859-15", "latin_1"})
 _SINGLE_BYTE = _WESTERN | {codecs.lookup(name).name for name in (*CYRILLIC_CHARSETS, "koi8_u")}
 _UNLABELLED = frozenset({"utf-8", "ascii"})
@@ -81,8 +85,9 @@ _LETTER_WEIGHTS = dict(
     zip("оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё", (33 - rank for rank in range(33)), strict=True),
 ) | dict.fromkeys("іїєґўј", 8)
 _TOP_WEIGHT = 24  # about the mean of running text: a score of 1
-_WORD = re.compile(r"[^\W\d_]+")
-_CYRILLIC_WORD = re.compile(r"[Ѐ-ӿ]+")
+_WORD_BEYOND_ASCII = re.compile(r"[a-zA-Z]*[^\W\d_a-zA-Z][^\W\d_]*")
+_GOOD_WORD = re.compile(r"(?<![^\W\d_])(?:[Ѐ-Я]?[а-ӿ]+|[Ѐ-Я]+)(?![^\W\d_])")  # small, capital, or titled Cyrillic
+_ODD_CHARACTERS = re.compile("[^\x00-\x7f\\w«»—–№…“”„’\u2022]")
 _CYRILLIC_RUN = re.compile(r"[Ѐ-ӿ]{2}")
 _CYRILLIC_LETTERS = re.compile(r"[Ѐ-ӿ]{4}")  # no Western word has four letters beyond ASCII in a row
 _BEYOND_TWO_BYTES = re.compile("[\u0800-\uffff]")
@@ -165,9 +170,11 @@ def _decode_declared(content: bytes, codec: str) -> str:
 def _decode_single_byte(content: bytes, codec: str | None) -> str:
     """Decode bytes that are no UTF-8: the declared codec, or the Cyrillic one that reads clearly better."""
     sample = _sample(content)
+    declared = _cyrillic_score(sample.decode(codec, "replace")) if codec is not None else 0.0
+    if codec is not None and declared >= SURE and len(sample) >= LONG_BYTES and codec not in _TWIN_CODECS:
+        return content.decode(codec, "replace")
     best, score = _best_cyrillic(sample)
     if codec is not None:
-        declared = _cyrillic_score(sample.decode(codec, "replace"))
         needed = SLIGHT_ADVANTAGE if {codec.replace("-", "_"), best} == _TWINS else CLEAR_ADVANTAGE
         is_lie = score >= MIN_PLAUSIBLE and score > declared + needed and _reads(sample, best, _CYRILLIC_LETTERS)
         return content.decode(best if is_lie else codec, "replace")
@@ -183,11 +190,14 @@ def _decode_single_byte(content: bytes, codec: str | None) -> str:
 
 def _best_cyrillic(sample: bytes) -> tuple[str, float]:
     """Return the Cyrillic charset that reads best, and its score."""
-    scores = {name: _cyrillic_score(sample.decode(name, "replace")) for name in CYRILLIC_CHARSETS}
-    for name in _RARE_CHARSETS:
-        scores[name] -= RARE_ADVANTAGE
-    best = max(scores, key=lambda name: scores[name])
-    return best, scores[best]
+    best, best_score = "", -1.0
+    for name in CYRILLIC_CHARSETS:
+        score = _cyrillic_score(sample.decode(name, "replace")) - (RARE_ADVANTAGE if name in _RARE_CHARSETS else 0)
+        if score > best_score:
+            best, best_score = name, score
+        if best_score >= SURE and name == _LAST_TWIN and len(sample) >= LONG_BYTES:  # the others cannot come near
+            break
+    return best or CYRILLIC_CHARSETS[0], best_score
 
 
 def _reads(sample: bytes, codec: str, letters: re.Pattern[str]) -> bool:
@@ -197,8 +207,15 @@ def _reads(sample: bytes, codec: str, letters: re.Pattern[str]) -> bool:
 
 def _sample(content: bytes) -> bytes:
     """Return the words with 8-bit bytes, as far as SAMPLE_BYTES go: plain ASCII says nothing about the charset."""
-    head = content[: 16 * SAMPLE_BYTES]
-    return b" ".join(word for word in head.split() if not word.isascii())[:SAMPLE_BYTES]
+    words: list[bytes] = []
+    size = 0
+    for word in content[: 16 * SAMPLE_BYTES].split():
+        if not word.isascii():
+            words.append(word)
+            size += len(word) + 1
+            if size > SAMPLE_BYTES:
+                break
+    return b" ".join(words)[:SAMPLE_BYTES]
 
 
 def _cyrillic_score(text: str) -> float:
@@ -206,17 +223,14 @@ def _cyrillic_score(text: str) -> float:
 
     Words in odd case (пРИВЕТ: koi8-r read as windows-1251) and words of mixed scripts count against it.
     """
-    total = letters = 0.0
-    for word in _WORD.findall(text):
-        if word.isascii():
-            continue
-        letters += len(word)
-        if _CYRILLIC_WORD.fullmatch(word) and (word.islower() or word.istitle() or word.isupper()):
-            total += sum(_LETTER_WEIGHTS.get(char, 0) for char in word.lower()) / _TOP_WEIGHT
-        else:
-            total -= len(word)
-    other = sum(1 for char in text if ord(char) > 127 and not char.isalpha() and char not in "«»—–№…“”„’ \u2022")  # noqa: PLR2004
-    return (total - other) / letters if letters else 0.0
+    words = "".join(_WORD_BEYOND_ASCII.findall(text))
+    if not words:
+        return 0.0
+    good = "".join(_GOOD_WORD.findall(text))
+    counts = Counter(good.lower())
+    total = sum(_LETTER_WEIGHTS.get(char, 0) * count for char, count in counts.items()) / _TOP_WEIGHT
+    other = len(_ODD_CHARACTERS.findall(text))
+    return (total - (len(words) - len(good)) - other) / len(words)
 
 
 def clean_block(text: str) -> str:

@@ -33,6 +33,7 @@ _SIMPLE_ADDRESS = re.compile(
 # One address in angle brackets behind anything: a name with "@", with unpaired quotes, or with a comma nobody quoted.
 _ONE_ANGLE = re.compile(r"""\s*([^<>]*?)\s*<\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*>?\s*""")
 _BARE_ADDRESS = re.compile(r"""\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*""")
+_BEYOND_ESCAPED = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _ESCAPED = re.compile(r'\\(["\\])')
 _MASK = re.compile("\ue000(\\d+)\ue001")
 # Newer versions of Python refuse a whole field for one odd address (CVE-2023-27043); we check each address ourselves.
@@ -170,7 +171,7 @@ def _base64_bytes(encoded: bytes) -> bytes:
 
 
 def _is_escaped_ascii(text: str) -> bool:
-    return all(char < "\x80" or "\udc80" <= char <= "\udcff" for char in text)
+    return text.isascii() or _BEYOND_ESCAPED.search(text) is None
 
 
 def parse_addresses(values: Iterable[str]) -> tuple[MailAddress, ...]:

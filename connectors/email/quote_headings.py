@@ -27,6 +27,7 @@ _FORWARD_MARK = re.compile(
     rf"(?:\s*:?\s*(?:{_RULE}.*)?|\s+(?:от|from|by)\b.*)",
     re.IGNORECASE,
 )
+_FORWARD_HINT = re.compile(r"forward|пере|weiter|transf|reenv|inolt", re.IGNORECASE)
 _RULE_LINE = re.compile(r"\s*[-_=*—–]{4,}\s*")
 _FROM = re.compile(
     r"\s*[*_]*(?:from|от(?: кого)?|від|von|de|da|van|fra|från|od|feladó|lähettäjä|kimden)[\s\u00a0]?[*_]*[\s\u00a0]?:",
@@ -64,12 +65,13 @@ _DATE = re.compile(
     re.IGNORECASE,
 )
 _TIME = re.compile(r"\b\d{1,2}[:.]\d\d\b")
+_HINT = re.compile(r"[\d@]|:\s*$")  # a quick look: most lines are no headings
 _YOU_WROTE = re.compile(r"\b(?:you wrote|вы (?:писали|написали)|sie schrieben|vous avez écrit)\s*:?\s*$", re.IGNORECASE)
 
 
 def is_forward_mark(line: str) -> bool:
     """Tell whether what stands below is a forwarded mail."""
-    return _FORWARD_MARK.fullmatch(line) is not None
+    return _FORWARD_HINT.search(line) is not None and _FORWARD_MARK.fullmatch(line) is not None
 
 
 def is_rule(line: str) -> bool:
@@ -120,7 +122,7 @@ def heading_length(lines: Sequence[str], index: int) -> int:
 
 def _heading_length(lines: Sequence[str], index: int) -> int:
     first = lines[index]
-    if not first.strip() or first.lstrip().startswith(">"):
+    if _HINT.search(first) is None or first.lstrip().startswith(">"):
         return 0
     if not (_START.match(first) or _DATE.search(first) or _ADDRESS.search(first)):
         return 0

@@ -17,6 +17,8 @@ MAX_LINES = 20_000  # beyond, a text is shown as it is
 WRAPPED_FROM_CHARS = 60  # a quoted line as long as that may have lost its end to the next line
 
 _BLANK_LINES = re.compile(r"\n[ \t\u00a0]*\n(?:[ \t\u00a0]*\n)+")
+# What a quoted line, a heading, a rule or a forward mark has at least one of.
+_NOTABLE = re.compile(r"[>:@\d]|[-_=*—–]{2}|forward|пере|weiter|transf|reenv|inolt|wrote", re.IGNORECASE)
 _FORWARD_SUBJECT = re.compile(r"\s*(?:(?:re|отв|ha)\s*:\s*)*(?:fwd?|wg|tr|пересл(?:ано)?|rv)\s*:", re.IGNORECASE)
 # If none of these is in the lower-case text, there is nothing to set aside: substring search is 50 times as fast as
 # one pattern of all of them, and most first letters are done with it.
@@ -74,6 +76,11 @@ def _segments(lines: list[str]) -> tuple[list[_Segment], Sequence[str]]:
     has_heading = has_text = False
     while index < len(lines):
         line = lines[index]
+        if not segments[-1].is_quote and _NOTABLE.search(line) is None:  # nearly all lines
+            segments[-1].lines.append(line)
+            has_text = has_text or bool(line and not line.isspace())
+            index += 1
+            continue
         if line.lstrip().startswith(">") or _is_wrapped_quote(lines, index):
             if not segments[-1].is_quote:
                 segments.append(_Segment(is_quote=True, has_heading=has_heading))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 MAX_SIGNATURE_LINES = 8  # filled lines after "С уважением," that may still be a signature
+TAIL_LINES = 40  # filled lines at the end in which a signature is looked for; "-- " anywhere
 MAX_MARKED_LINES = 15  # filled lines after a mark that is no standard one
 
 _SENT_BY = re.compile(
@@ -21,6 +22,10 @@ _SENT_BY = re.compile(
     r"virus-free\..{0,60}|без вирусов\..{0,60}|"
     r"надіслано з .{1,60}"
     r")\s*",
+    re.IGNORECASE,
+)
+_SENT_HINT = re.compile(  # how they begin: most lines are told by their first letters
+    r"\s*(?:-{2,}\s*)?(?:sent|get|отправ|посла|напис|gesen|von|envo|inv|envia|verz|sendt|skick|läh|wys|vir|без|наді)",
     re.IGNORECASE,
 )
 MAX_SENT_BY_WORDS = 9
@@ -61,18 +66,39 @@ def without_signature(lines: Sequence[str], *, is_reply: bool = False, may_be_em
 
 
 def _filled(lines: Sequence[str]) -> list[int]:
-    return [index for index, line in enumerate(lines) if line.strip()]
+    """Return which lines at the end say something, TAIL_LINES at most; the first of all lines that do is left out."""
+    first = next((index for index, line in enumerate(lines) if line and not line.isspace()), len(lines))
+    found: list[int] = []
+    for index in range(len(lines) - 1, first, -1):
+        if lines[index] and not lines[index].isspace():
+            found.append(index)
+            if len(found) == TAIL_LINES:
+                break
+    return found[::-1]
+
+
+def _candidates(lines: Sequence[str], *, may_be_empty: bool) -> list[int]:
+    """Return at which lines a signature may begin: at the first one only if it may be all there is."""
+    filled = _filled(lines)
+    if may_be_empty and len(filled) < TAIL_LINES:
+        first = next((index for index, line in enumerate(lines) if line.strip()), None)
+        return filled if first is None else [first, *filled]
+    return filled
 
 
 def _cut_at_mark(lines: list[str], *, may_be_empty: bool) -> list[str]:
     """Cut at "-- " (RFC 3676 §4.3), or at a mark that some use instead with few lines after it."""
-    filled = _filled(lines)
+    if "-- " in lines:
+        index = lines.index("-- ")
+        if may_be_empty or any(line.strip() for line in lines[:index]):
+            return lines[:index]
+    filled = _candidates(lines, may_be_empty=may_be_empty)
     for place, index in enumerate(filled):
-        if place == 0 and not may_be_empty:
+        line = lines[index]
+        if line[:1] not in "-_—–―=* \t":
             continue
-        line = lines[index].rstrip("\r")
         left = len(filled) - place - 1
-        if line == "-- " or (line.strip() == "--" and left <= MAX_MARKED_LINES):
+        if line.strip() == "--" and left <= MAX_MARKED_LINES:
             return lines[:index]
         if 0 < left <= MAX_SIGNATURE_LINES and _MARK.fullmatch(line) and _is_signature(lines[index + 1 :], line):
             return lines[:index]
@@ -89,7 +115,7 @@ def _is_signature(lines: list[str], mark: str) -> bool:
 
 def is_sent_by(line: str) -> bool:
     """Tell whether a line is what a telephone or a mailer adds: "Sent from my iPhone"."""
-    if len(line) > 200:  # noqa: PLR2004 - with the address of an app's page
+    if len(line) > 200 or _SENT_HINT.match(line) is None:  # noqa: PLR2004 - with the address of an app's page
         return False
     bare = re.sub(r"\s*[<(\[]?https?://[^\s>)\]]*[>)\]]?", "", line).strip()
     return _SENT_BY.fullmatch(bare) is not None and len(bare.split()) <= MAX_SENT_BY_WORDS and not bare.endswith(".")
@@ -98,7 +124,7 @@ def is_sent_by(line: str) -> bool:
 def _without_sent_by(lines: list[str], *, is_reply: bool) -> list[str]:
     filled = _filled(lines)
     for place, index in enumerate(filled):
-        if place and is_sent_by(lines[index]):
+        if is_sent_by(lines[index]):
             is_last = place == len(filled) - 1
             return lines[:index] if is_last or is_reply else [*lines[:index], *lines[index + 1 :]]
     return lines
@@ -106,10 +132,8 @@ def _without_sent_by(lines: list[str], *, is_reply: bool) -> list[str]:
 
 def _cut_at_sign_off(lines: list[str], *, may_be_empty: bool) -> list[str]:
     """Cut at a sign-off with few lines after it; a postscript stays."""
-    filled = _filled(lines)
-    for index in filled[-MAX_SIGNATURE_LINES:]:
-        if index == filled[0] and not may_be_empty:
-            continue
+    filled = _candidates(lines, may_be_empty=may_be_empty)[-MAX_SIGNATURE_LINES:]
+    for index in filled:
         line = lines[index]
         if len(line) <= 120 and len(line.split()) <= _WORDS_OF_A_SIGN_OFF and _SIGN_OFF.fullmatch(line):  # noqa: PLR2004
             postscript = next((later for later in filled if later > index and _POSTSCRIPT.match(lines[later])), None)
@@ -119,7 +143,8 @@ def _cut_at_sign_off(lines: list[str], *, may_be_empty: bool) -> list[str]:
 
 def _without_name(lines: list[str]) -> list[str]:
     """Drop "-Name" as the last line; the first line of all is never dropped."""
-    filled = _filled(lines)
-    is_name = len(filled) > 1 and _SIGNED_NAME.fullmatch(lines[filled[-1]]) is not None
-    before = lines[filled[-2]].lstrip() if len(filled) > 1 else ""
-    return lines[: filled[-1]] if is_name and not before.startswith("-") else lines
+    last = next((index for index in range(len(lines) - 1, -1, -1) if lines[index].strip()), None)
+    if last is None or not lines[last].startswith("-") or _SIGNED_NAME.fullmatch(lines[last]) is None:
+        return lines
+    before = next((line for line in reversed(lines[:last]) if line.strip()), "-")
+    return lines if before.lstrip().startswith("-") else lines[:last]

@@ -1,10 +1,12 @@
 """`okno bench`: figures measured in one run, beside the limit measured in the same run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from okno.benchmark.ingest import IngestResult, bench_ingest
+from okno.benchmark.parse import KindResult, bench_parse
 from okno.commands.common import Json, run
 from okno.output import print_json, print_lines, progress
 from router.benchmark import run_route_benchmark
@@ -50,6 +52,40 @@ def _profile_lines(result: IngestResult) -> list[str]:
         f"goals: {INGEST_GOAL} of the limit registered, {END_TO_END_GOAL} on the screen; missed. Where the time goes:"
     )
     return ["", goals, *(f"  {share:4.0%}  {stage}" for stage, share in result.profile.items())]
+
+
+@app.command("parse")
+def parse(
+    *,
+    mails: Annotated[int, typer.Option(min=1, help="Mails of each kind.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each parser reads them all.")] = 7,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same mails.")] = 1,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="A folder of .eml files to read instead of mails made up."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure mails a second through parsing and cleaning, beside email.policy.default alone."""
+    result = bench_parse(mails=mails, rounds=rounds, seed=seed, corpus=corpus, progress=progress)
+    if as_json:
+        print_json(result)
+        return
+    print_lines(
+        "mails a second of processor time; okno decodes, cleans, detects types and builds the envelope,",
+        "default is email.policy.default alone, read is the same with its fields, text and files read",
+        f"{'kind':32} {'mails':>6} {'bytes':>8} {'okno':>8} {'default':>8} {'read':>8} {'compat32':>9}  ratio",
+        *(_parse_line(kind, figures) for kind, figures in result.kinds.items()),
+        _parse_line("all of them", result.whole),
+    )
+
+
+def _parse_line(kind: str, figures: KindResult) -> str:
+    return (
+        f"{kind[:32]:32} {figures.mails:6} {figures.mean_bytes:8,} {figures.okno_per_s:8,.0f} "
+        f"{figures.default_per_s:8,.0f} {figures.default_read_per_s:8,.0f} {figures.compat32_per_s:9,.0f}  "
+        f"{figures.ratio:.2f} ({figures.ratio_low:.2f} to {figures.ratio_high:.2f})"
+    )
 
 
 @app.command("route")

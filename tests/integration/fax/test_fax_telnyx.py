@@ -456,7 +456,7 @@ EVENTS = st.fixed_dictionaries(
 
 
 @given(body=st.one_of(st.binary(max_size=200), EVENTS.map(lambda event: json.dumps(event).encode())))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_signed_bytes_end_in_an_answer(site: TelnyxSite, body: bytes):
     """Registered, quarantined, refused, or to be sent again because its pages are somewhere else: never a crash."""
     status = await site.gateway.post_body(body, site.gateway.sign(body))

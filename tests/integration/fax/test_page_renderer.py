@@ -196,7 +196,7 @@ def test_the_daemon_loads_no_reader_of_strangers_bytes():
     content=st.binary(max_size=200),
     magic=st.sampled_from([b"", b"II*\x00", b"%PDF-1.7\n", b"\xff\xd8\xff", b"\x89PNG"]),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_bytes_are_counted_or_refused(pages: PageRenderer, content: bytes, magic: bytes):
     """DecodeError is all that can come out, and the process survives."""
     for job in (pages.page_count(magic + content), pages.render_page(magic + content, 1, max_px=100)):

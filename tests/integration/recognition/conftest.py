@@ -55,9 +55,9 @@ def bad_line(text: str, *, standard: bool = False, noise: float = 0.002, turn: f
 def handwriting(*, header: str) -> Image.Image:
     """Return a page that no machine reads: scrawls, below the line that the sender's machine printed."""
     dice = random.Random(3)  # noqa: S311 - no secret
-    page = Image.new("L", (1728, 2292), 255)
+    page = Image.new("L", (1728, 1200), 255)
     draw = ImageDraw.Draw(page)
-    for line in range(16):
+    for line in range(7):
         left = 150
         while left < 1500:
             letters = dice.randint(3, 9)

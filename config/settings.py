@@ -395,7 +395,7 @@ class AttachmentSettings(_Section):
     budget_s: float = Field(default=5.0, gt=0)  # for the look into the files of one message; then they are `unchecked`
     # unix:/run/clamav/clamd.ctl or tcp://host:3310; empty: files are not looked through for viruses.
     clamav: str = Field(default="", pattern=r"^(|unix:/.+|tcp://.+:\d+)$")
-    clamav_timeout_s: float = Field(default=20.0, gt=0)
+    clamav_timeout_s: float = Field(default=10.0, gt=0)  # hooks give up after 15 s and come again
 
 
 class ClassifierSettings(_Section):

@@ -138,18 +138,18 @@ class FolderReader:
                 self._session = session
             if self._stopping.is_set():
                 return
-            state = session.select()
-            cursor = self._begin(session, state)
-            self._trouble = ""
-            logger.info("imap.reading", mailbox=self._mailbox.key, folder=self._folder, uid=cursor.uid)
-            self._follow(session, cursor)
+            self._follow(session)
         finally:
             with self._lock:
                 self._session = None
             session.close()
 
-    def _follow(self, session: ImapSession, cursor: FolderCursor) -> None:
-        empty_wakes = 0
+    def _follow(self, session: ImapSession) -> None:
+        """Take in what is there and whatever comes."""
+        cursor = self._begin(session, session.select())
+        selected_at, empty_wakes = time.monotonic(), 0
+        self._trouble = ""
+        logger.info("imap.reading", mailbox=self._mailbox.key, folder=self._folder, uid=cursor.uid)
         while not self._stopping.is_set():
             before, cursor = cursor, self._take_all(session, cursor)
             empty_wakes = 0 if cursor != before else empty_wakes + 1
@@ -157,6 +157,10 @@ class FolderReader:
                 self._stopping.wait(EMPTY_PAUSE_S)
             if not self._stopping.is_set():
                 session.wait()
+            if time.monotonic() - selected_at > self._mailbox.idle_renew_s and not self._stopping.is_set():
+                # Somebody may have deleted the folder and made it again: some servers go on showing us the old one.
+                cursor = self._begin(session, session.select())
+                selected_at = time.monotonic()
 
     def _begin(self, session: ImapSession, state: FolderState) -> FolderCursor:
         """Return where to go on, committed if it is anew."""

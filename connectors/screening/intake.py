@@ -16,6 +16,8 @@ from connectors.screening.clamav import ClamAv
 from connectors.screening.inspection import Limits, inspect, is_quick
 from connectors.screening.process import ScreeningProcess
 
+PROCESSES = 2  # one hostile file after the other in the first leaves the second to everybody else
+GRACE_S = 2.0  # beyond the budget: a process that is just started
 MAIL_MEDIA_TYPE = "message/rfc822"  # raw bytes of this type hold the files too
 
 logger = structlog.get_logger(__name__)
@@ -39,7 +41,8 @@ class ScreeningIntake:
             max_nesting=settings.max_nesting,
             budget_s=settings.budget_s,
         )
-        self._process = ScreeningProcess(self._limits)
+        self._processes = [ScreeningProcess(self._limits) for _ in range(PROCESSES)]
+        self._patience_s = GRACE_S + max(settings.budget_s, settings.clamav_timeout_s if settings.clamav else 0.0)
         self._clamav = ClamAv(settings.clamav, timeout_s=settings.clamav_timeout_s) if settings.clamav else None
 
     async def __aenter__(self) -> Self:
@@ -48,7 +51,7 @@ class ScreeningIntake:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._process.close()
+        await asyncio.gather(*(process.close() for process in self._processes))
 
     @property
     def trouble(self) -> str:
@@ -82,7 +85,7 @@ class ScreeningIntake:
             ((item.sha256, item.name) for item in files), unchecked
         )
         try:
-            async with asyncio.timeout(max(self._settings.budget_s, self._settings.clamav_timeout_s)):
+            async with asyncio.timeout(self._patience_s):
                 for sha256, name in by_file:
                     by_file[sha256, name] = await self.rescan(contents[sha256], name=name)
         except TimeoutError:
@@ -95,7 +98,8 @@ class ScreeningIntake:
     async def _inspect(self, content: bytes, name: str) -> tuple[str, ...]:
         if is_quick(content):
             return inspect(content, name, self._limits)
-        return await self._process.inspect(content, name)
+        process = min(self._processes, key=lambda process: process.waiting)
+        return await process.inspect(content, name)
 
     async def _scan(self, content: bytes) -> tuple[str, ...]:
         return await self._clamav.scan(content) if self._clamav is not None else ()

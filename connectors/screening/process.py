@@ -25,21 +25,29 @@ class ScreeningProcess:
         self._limits = limits
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self.waiting = 0  # files in hand and before the door
 
     async def inspect(self, content: bytes, name: str) -> tuple[str, ...]:
         """Return the findings on a file; `unchecked` if the process did not survive it. Never raises."""
-        async with self._turn:
-            try:
-                process = await self._started()
-                async with asyncio.timeout(self._limits.budget_s + GRACE_S):
-                    return await self._ask(process, content, name)
-            except (TimeoutError, OSError, ValueError, EOFError) as error:
-                logger.warning("screening.process_lost", reason=type(error).__name__, size_bytes=len(content))
-                await self._end()
-                return (findings.UNCHECKED,)
-            except asyncio.CancelledError:  # half an answer may be on the pipe
-                await self._end()
-                raise
+        self.waiting += 1
+        try:
+            async with self._turn:
+                return await self._inspect(content, name)
+        finally:
+            self.waiting -= 1
+
+    async def _inspect(self, content: bytes, name: str) -> tuple[str, ...]:
+        try:
+            process = await self._started()
+            async with asyncio.timeout(self._limits.budget_s + GRACE_S):
+                return await self._ask(process, content, name)
+        except (TimeoutError, OSError, ValueError, EOFError) as error:
+            logger.warning("screening.process_lost", reason=type(error).__name__, size_bytes=len(content))
+            await self._end()
+            return (findings.UNCHECKED,)
+        except asyncio.CancelledError:  # half an answer may be on the pipe
+            await self._end()
+            raise
 
     async def close(self) -> None:
         """End the process, if there is one."""

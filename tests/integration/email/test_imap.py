@@ -156,7 +156,7 @@ async def test_a_folder_numbered_anew_brings_no_old_mail(dovecot_server: Dovecot
 
 async def test_a_folder_deleted_and_made_again(dovecot_server: DovecotServer, user: MailUser):
     """Somebody deletes the folder that is just read, makes it again and puts the mail back: what is new is taken."""
-    office = ImapOffice(mailbox(dovecot_server, user, folders=("Жалобы 2026",)))
+    office = ImapOffice(mailbox(dovecot_server, user, folders=("Жалобы 2026",), idle_renew_s=0.3))
 
     def client_puts(*numbers: int, again: bool = False) -> None:
         with IMAPClient("127.0.0.1", dovecot_server.port, ssl=False) as client:

@@ -111,7 +111,7 @@ async def test_a_message_without_files_is_passed_on_as_it_is(screening: Screenin
     await screening.register(envelope, contents)
     assert intake.registered[0][0] is envelope
     assert intake.registered[0][1] is contents
-    assert screening._process._process is None
+    assert all(process._process is None for process in screening._processes)
 
 
 async def test_too_many_files_of_a_mail(intake: KeepingIntake):
@@ -136,10 +136,10 @@ async def test_too_many_files_of_another_channel(intake: KeepingIntake):
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_process_that_dies_or_hangs(intake: KeepingIntake, sent: signal.Signals):
     """The file stays unchecked, the message is registered, and the next file is looked at by another process."""
-    settings = AttachmentSettings(budget_s=1.0, clamav_timeout_s=60)
+    settings = AttachmentSettings(budget_s=1.0)
     async with ScreeningIntake(intake, settings) as screening:
         assert await screening.rescan(hostile.encrypted_zip()) == ("encrypted",)
-        os.kill(screening._process._process.pid, sent)
+        os.kill(screening._processes[0]._process.pid, sent)
         await screening.register(*_message(("papers.zip", hostile.encrypted_zip())))
         if sent is signal.SIGSTOP:
             assert intake.findings == [("unchecked",)]

@@ -17,7 +17,7 @@ from okno.outside.kiosk import KioskClient, make_submission, sign
 from tests.acceptance.harness import DaemonProcess
 
 WEEK_AGO = datetime.now(UTC) - timedelta(days=7)
-FORMS = 500
+FORMS = 250
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
@@ -31,6 +32,8 @@ from connectors.kiosk.form_check import FormChecks
 from connectors.kiosk.page_routes import publish_forms
 from connectors.kiosk.submission import KioskSubmission
 from tests.servers import free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]  # CI runs as root, without a screen
 SIGNING_KEY = b"k" * 32
@@ -100,21 +103,22 @@ async def running_office(folder: Path) -> AsyncIterator[Office]:
         await office.registry.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with running_office(tmp_path) as office:
         yield office
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(chromium_path: Path) -> AsyncIterator[Browser]:
+    """One for all tests: each has contexts of its own in it."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
         yield browser
         await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def open_kiosk(browser: Browser, office: Office) -> AsyncIterator[Callable[..., Awaitable[Page]]]:
     """Return a factory of enrolled kiosk pages; at the end none may have complained of its policy or a fault."""
     complaints: list[str] = []

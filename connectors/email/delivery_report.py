@@ -6,7 +6,7 @@ by their sender and by what they say, and only then.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from appeals.reply import DeliveryState
@@ -28,6 +28,7 @@ from connectors.email.report_fields import (
 
 STATUS_TYPES = frozenset({"message/delivery-status", "message/global-delivery-status"})
 MAX_TEXT_CHARS = 64 * 1024  # of a plain-text bounce, before the returned mail
+MAX_LINES = 300  # of it, in which a reason is looked for
 
 
 class Action(IntEnum):
@@ -126,7 +127,7 @@ def read_status_report(parts: Sequence[MimePart], *, headers: Headers) -> Delive
         *returned_ids(parts),
     )
     return DeliveryReport(
-        message_ids=_ids(sure, parts, headers=headers),
+        message_ids=_ids(sure, "" if sure else _words(parts), headers=headers),
         action=_action(worst) or Action.FAILED,
         status=find_status(worst.get("status", "")) or find_status(diagnostic),
         diagnostic=diagnostic,
@@ -151,10 +152,7 @@ def read_plain_bounce(
     )
     if not (says_failed or by_nobody or _OPERATOR.fullmatch(sender.rpartition("@")[0])):
         return None
-    texts = [
-        part_text(part) for part in parts if part.media_type in {"text/plain", "text/html", "message/delivery-status"}
-    ]
-    text = "\n".join(texts)[: 4 * MAX_TEXT_CHARS]
+    text = _words(parts)
     copy = _COPY_FOLLOWS.search(text)
     told = text[: copy.start() if copy else MAX_TEXT_CHARS]
     # A postmaster is a person, too: there the subject alone proves nothing.
@@ -163,10 +161,13 @@ def read_plain_bounce(
         return None
     returned = ids_of_header(read_fields(text[copy.end() :].encode("utf-8")[:MAX_REPORT_BYTES])) if copy else ()
     sure = (*returned_ids(parts), *returned)
+    ids = _ids(sure, text, headers=headers)
+    if not (ids or by_nobody or "x-failed-recipients" in headers):
+        return None
     is_delayed = _DELAYING.search(headers.text("subject")) is not None or "will keep trying" in told
     diagnostic = _diagnostic(told)
     return DeliveryReport(
-        message_ids=_ids(sure, parts, headers=headers, text=text),
+        message_ids=ids,
         action=Action.DELAYED if is_delayed else Action.FAILED,
         status=find_status(diagnostic) or find_status(told),
         diagnostic=diagnostic,
@@ -175,13 +176,20 @@ def read_plain_bounce(
 
 def _diagnostic(told: str) -> str:
     """Return the line on which the server's refusal stands, else the first that says a known reason."""
-    lines = [" ".join(line.split()) for line in told.splitlines()]
+    lines = [" ".join(line.split()) for line in told.splitlines()[:MAX_LINES]]
     refusals = (line for line in lines if _SAID.search(line))
     reasons = (line for line in lines if failure_reason("", line) is not FailureReason.OTHER)
     return next(refusals, None) or next(reasons, "")
 
 
-def _ids(sure: Sequence[str], parts: Sequence[MimePart], *, headers: Headers, text: str = "") -> tuple[str, ...]:
+def _words(parts: Sequence[MimePart]) -> str:
+    """Return what the parts say in words, as far as a report goes."""
+    readable = [part for part in parts if part.media_type in {"text/plain", "text/html", "message/delivery-status"}]
+    texts = (part_text(replace(part, content=part.content[:MAX_REPORT_BYTES])) for part in readable)
+    return "\n".join(texts)[: 4 * MAX_TEXT_CHARS]
+
+
+def _ids(sure: Sequence[str], text: str, *, headers: Headers) -> tuple[str, ...]:
     """Return the ids to look for: what the report says outright, or else what it refers to or has in its text.
 
     References are asked only where there is nothing better: a bounce of somebody else's mail in our thread names our
@@ -190,11 +198,4 @@ def _ids(sure: Sequence[str], parts: Sequence[MimePart], *, headers: Headers, te
     if sure:
         return tuple(dict.fromkeys(sure))
     referred = (*parse_message_ids(headers.get("in-reply-to")), *reversed(parse_message_ids(headers.get("references"))))
-    in_text = (
-        find_own_ids(text)
-        if text
-        else tuple(
-            item for part in parts if part.media_type.startswith("text/") for item in find_own_ids(part_text(part))
-        )
-    )
-    return tuple(dict.fromkeys((*referred, *in_text)))
+    return tuple(dict.fromkeys((*referred, *find_own_ids(text))))

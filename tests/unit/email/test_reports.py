@@ -124,6 +124,7 @@ def test_another_mails_bounce_in_our_thread_is_not_ours():
 PERSONS = [
     b"From: ivan@example.org\nSubject: Undelivered pension\n\nThe post could not be delivered to one or more houses.",
     b"From: postmaster@example.org\nSubject: Delivery problem\n\nOur street gets no letters since Monday.",
+    b"From: postmaster@example.org\nSubject: Post\n\nMy parcel could not be delivered to the following address.",
     b"From: i@example.org\nIn-Reply-To: <"
     + OURS.encode()
     + b">\nSubject: Re: x\n\nThe mail system at host x is broken",

@@ -18,6 +18,7 @@ from appeals.envelope import AppealEnvelope
 from appeals.numbering import read_reply_token
 from appeals.rows import dedup_key
 
+UNPROVEN = frozenset({"fail", "temperror", "permerror"})  # "none": the domain publishes no policy, as many do
 MAX_REFERENCES = 50  # message ids looked at, newest first: longer chains are somebody's experiment
 
 
@@ -68,7 +69,7 @@ def match_thread(
         appeal_id = read_reply_token(secret_key, references.reply_token)
         if appeal_id in index.appeals:
             return ThreadMatch(appeal_id=appeal_id, reason="reply_token")
-    match = _match_references(envelope, index, citizen_id=None if is_forged(envelope) else citizen_id)
+    match = _match_references(envelope, index, citizen_id=None if is_unproven(envelope) else citizen_id)
     if match is None and references.conversation and (talk := index.by_conversation.get(references.conversation)):
         return ThreadMatch(appeal_id=talk, reason="conversation")
     return match
@@ -88,9 +89,9 @@ def _match_references(envelope: AppealEnvelope, index: ThreadIndex, *, citizen_i
     return None
 
 
-def is_forged(envelope: AppealEnvelope) -> bool:
-    """Tell whether the domain in From says that the message is not from there (RFC 7489)."""
-    return any(check.method == "dmarc" and check.result == "fail" for check in envelope.authenticity)
+def is_unproven(envelope: AppealEnvelope) -> bool:
+    """Tell whether DMARC (RFC 9989) was asked and does not vouch for From: it failed, or could not be worked out."""
+    return any(check.method == "dmarc" and check.result in UNPROVEN for check in envelope.authenticity)
 
 
 def _is_of(citizen_id: UUID | None, appeal_id: UUID, index: ThreadIndex) -> bool:

@@ -6,11 +6,13 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from appeals.errors import OknoError
 from config.settings import MIB, Settings
+from connectors.email.smtp_tls import TlsCertificate
 from connectors.recognition.worker import describe_tesseract
 from okno.bootstrap import CONNECTOR_GROUP, check_rooms, make_registry, missing_file
 from okno.settings_check import check_settings
@@ -48,6 +50,7 @@ async def diagnose(settings: Settings, *, history: bool) -> list[Finding]:
     findings.append(await _attempt("queues", lambda: _look_at_queues(settings), "is Redis running? see queues.url"))
     findings += await _look_at_registry(settings, history=history)
     findings.append(_look_at_connectors(settings))
+    findings.append(_look_at_certificate(settings))
     findings.append(await _look_at_recognition(settings))
     return findings
 
@@ -167,3 +170,14 @@ async def _look_at_recognition(settings: Settings) -> Finding:
         detail=detail,
         advice="install Tesseract with its language data (Debian: tesseract-ocr tesseract-ocr-rus)",
     )
+
+
+def _look_at_certificate(settings: Settings) -> Finding:
+    advice = "renew it; a running daemon reads the new files by itself"
+    try:
+        certificate = TlsCertificate.of(settings.email) if settings.email.enabled else None
+    except OknoError as error:
+        return Finding(name="mail certificate", ok=False, detail=str(error), advice=advice)
+    trouble = certificate.health(datetime.now(UTC)) if certificate is not None else ""
+    detail = trouble or ("no TLS is set up" if certificate is None else "valid")
+    return Finding(name="mail certificate", ok=not trouble, detail=detail, advice=advice)

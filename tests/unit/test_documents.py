@@ -16,7 +16,7 @@ from okno.cli import app
 ROOT = Path(__file__).parents[2]
 ROOMS = ("agent_console", "appeals", "classifier", "config", "connectors", "okno", "queues", "router")
 FOLDERS = (*ROOMS, "bench", "docs", "tests")
-DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PUT_THERE_LATER = frozenset({"docs/console.png"})  # a picture of the console, taken when it looks its best
 

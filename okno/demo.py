@@ -84,6 +84,8 @@ def _settings(options: DemoOptions, city: City) -> Settings:
             "data_dir": options.data,
             "http": {"port": options.port},
             "office": {"name": "Okno demo"},
+            "web": {"enabled": True},
+            "paper": {"enabled": True},
             "routing": {"offer_timeout_s": 120, "wrap_up_s": 2, "timeout_delay_s": 5},
             "log": {"level": "error"},
         },

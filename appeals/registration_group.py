@@ -56,6 +56,7 @@ class RegistrationGroup:
         self._citizens: dict[str, UUID] = {}  # by contact key
         self._recent: Counter[UUID] = Counter()  # appeals that a citizen opened within LOOP_WINDOW
         self._drafts: dict[UUID, _Draft] = {}
+        self._settled: set[UUID] = set()  # closed for so long that a person's message opens a new one
         self._index = ThreadIndex(by_envelope={}, by_key={}, by_number={}, by_conversation={}, appeals={})
         self._rows: dict[str, list[dict[str, Any]]] = {
             name: [] for name in ("citizens", "contact_points", "envelopes", "transcripts", "thread_keys", "replies")
@@ -116,10 +117,12 @@ class RegistrationGroup:
         found = await find_threads(self._connection, envelopes, secret_key=self._policy.secret_key)
         by_number: dict[str, UUID] = {}
         for row in found.rows:
-            if self._may_join(appeal := to_appeal(row)):
-                draft = _Draft(appeal=appeal, base_version=appeal.version, conversation=row.conversation)
-                self._drafts[appeal.id] = draft
-                by_number[appeal.number] = appeal.id
+            appeal = to_appeal(row)
+            draft = _Draft(appeal=appeal, base_version=appeal.version, conversation=row.conversation)
+            self._drafts[appeal.id] = draft
+            by_number[appeal.number] = appeal.id
+            if not self._may_reopen(appeal):
+                self._settled.add(appeal.id)
 
         def joinable(ids: Mapping[str, UUID]) -> dict[str, UUID]:
             return {key: value for key, value in ids.items() if value in self._drafts}
@@ -132,7 +135,7 @@ class RegistrationGroup:
             appeals={key: draft.appeal for key, draft in self._drafts.items()},
         )
 
-    def _may_join(self, appeal: Appeal) -> bool:
+    def _may_reopen(self, appeal: Appeal) -> bool:
         if appeal.state is not AppealState.CLOSED or appeal.closed_at is None:
             return True
         return self._now - appeal.closed_at <= self._policy.reopen_within
@@ -153,7 +156,9 @@ class RegistrationGroup:
         if known := self._known.get(key):
             return known
         citizen_id = self._citizens.get(contact_key(envelope.sender)) if envelope.sender else None
-        match = match_thread(envelope, self._index, citizen_id=citizen_id, secret_key=self._policy.secret_key)
+        # A machine's mail reopens nothing, so it may join what a person's no longer may: a receipt that comes late.
+        index = self._index if envelope.automatic or not self._settled else self._index.without(self._settled)
+        match = match_thread(envelope, index, citizen_id=citizen_id, secret_key=self._policy.secret_key)
         if match:
             draft = self._drafts[match.appeal_id]
             self._join(draft, envelope, match)

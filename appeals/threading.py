@@ -9,7 +9,7 @@
 4. The running talk on channels without message ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -39,6 +39,20 @@ class ThreadIndex:
     by_number: dict[str, UUID]
     by_conversation: dict[str, UUID]
     appeals: dict[UUID, Appeal]
+
+    def without(self, ids: Collection[UUID]) -> "ThreadIndex":
+        """Return the index without these appeals."""
+
+        def kept(found: dict[str, UUID]) -> dict[str, UUID]:
+            return {key: value for key, value in found.items() if value not in ids}
+
+        return ThreadIndex(
+            by_envelope=kept(self.by_envelope),
+            by_key=kept(self.by_key),
+            by_number=kept(self.by_number),
+            by_conversation=kept(self.by_conversation),
+            appeals={key: value for key, value in self.appeals.items() if key not in ids},
+        )
 
 
 def referenced_ids(envelope: AppealEnvelope) -> Sequence[str]:

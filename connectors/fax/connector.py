@@ -15,6 +15,7 @@ from appeals.errors import ConfigurationError, DecodeError, PermanentError, Tran
 from appeals.registration import Registration
 from config.settings import FaxSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
+from connectors.fax.catch_up import FaxCatchUp
 from connectors.fax.gateway import FaxGateway, FaxOutcome, IgnoredCall, ReceivedFax
 from connectors.fax.outgoing import make_fax
 from connectors.fax.reception import FaxReceiver, GatewayBody
@@ -66,6 +67,13 @@ class FaxConnector(Connector):
             pages=self._pages,
             unfetched=self._unfetched,
         )
+        self._catch_up = FaxCatchUp(
+            [gateway for gateway in gateways if gateway.receives],
+            ports.cursors,
+            connector=self.name,
+            now=ports.now,
+            receive=self._receiver.receive_call,
+        )
         self._spooled = SpoolReceiver(
             settings, ports, connector=self.name, receiver=self._receiver, in_hand=self._in_hand
         )
@@ -112,6 +120,7 @@ class FaxConnector(Connector):
                 group.create_task(self._spool.run())
             if self._hooked:
                 group.create_task(self._keep_fetching())
+                group.create_task(self._catch_up.run(self._stopping))
 
     async def stop(self) -> None:
         """Refuse new faxes with 503, leave files where they are, finish what is in hand. Idempotent."""
@@ -172,14 +181,11 @@ class FaxConnector(Connector):
             return web.json_response({"ignored": event.reason})
         if isinstance(event, FaxOutcome):
             return await self._report(event)
-        return _kept(
-            await register_or_quarantine(
-                self._ports.intake,
-                lambda: self._receiver.receive(event, call),
-                item=item,
-                content=call.content,
-            )
+        kept = await register_or_quarantine(
+            self._ports.intake, lambda: self._receiver.receive(event, call), item=item, content=call.content
         )
+        self._catch_up.remember(event.fax_id)
+        return _kept(kept)
 
     async def _report(self, outcome: FaxOutcome) -> web.Response:
         known = await self._ports.reports.report(
@@ -197,7 +203,7 @@ class FaxConnector(Connector):
             self._unfetched.changed.clear()
             try:
                 async with self._in_hand.hold():
-                    wait_s = await self._receiver.fetch_again()
+                    wait_s = await self._receiver.fetch_again(self._stopping.is_set)
             except TransientError as error:
                 logger.warning("connector.fax_fetching_waits", connector=self.name, reason=str(error))
             except Exception:  # a bug that one fax brought out must not end the connector (P4)

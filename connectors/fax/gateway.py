@@ -97,6 +97,13 @@ class FaxGateway(Protocol):
         """Fetch a received fax's document. Raises TransientError or PagesGoneError."""
         ...
 
+    async def incoming_since(self, moment: datetime) -> Sequence[bytes]:
+        """Return the faxes received since `moment` as calls that `parse` reads; none if its calls are never lost.
+
+        Raises TransientError or PermanentError.
+        """
+        ...
+
     async def send(self, fax: OutgoingFax) -> str:
         """Hand a fax to the gateway and return its id there. Raises TransientError or PermanentError."""
         ...

@@ -6,7 +6,7 @@ from appeals.errors import PermanentError, TransientError
 from connectors.fax.gateway import PagesGoneError
 from connectors.http_outcome import check_outcome
 
-FETCH_TIMEOUT = aiohttp.ClientTimeout(total=30.0, sock_connect=10.0, sock_read=15.0)  # the gateway waits meanwhile
+FETCH_TIMEOUT = aiohttp.ClientTimeout(total=20.0, sock_connect=5.0, sock_read=10.0)  # the gateway waits meanwhile
 
 
 async def fetch_document(session: aiohttp.ClientSession, url: str, *, max_bytes: int, what: str) -> bytes:

@@ -1,6 +1,6 @@
 """The way of a fax into the registry: its pages are had and read, or it is registered without them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -68,11 +68,14 @@ class FaxReceiver:
             raise DecodeError(f"a broken-off call without a page: {fax.failure}", data=call.content)
         return await self._receive_by_download(fax, call)
 
-    async def fetch_again(self) -> float | None:
-        """Try those whose time has come; returns in how many seconds the next one is due, None if none waits."""
+    async def fetch_again(self, is_stopping: Callable[[], bool] = lambda: False) -> float | None:
+        """Try those whose time has come; returns in how many seconds the next one is due, None if none waits.
+
+        Returns early once `is_stopping`: each takes as long as its download.
+        """
         now = self._ports.now()
         for waiting in await self._unfetched.waiting():
-            if waiting.next_try_at <= now:
+            if waiting.next_try_at <= now and not is_stopping():
                 await self._try_again(waiting)
         left = await self._unfetched.waiting()
         self.trouble = f"{len(left)} faxes wait for their pages: {left[0].reason}" if left else ""
@@ -174,12 +177,16 @@ class FaxReceiver:
     def _hopeless(self, waiting: UnfetchedFax) -> bool:
         return self._ports.now() - waiting.since >= timedelta(hours=self._settings.fetch_for_hours)
 
+    async def receive_call(self, call: GatewayBody) -> Registration | UUID:
+        """Register or quarantine a call that nobody waits for. Raises TransientError as `receive` does."""
+        return await register_or_quarantine(
+            self._ports.intake, lambda: self._receive_again(call), item=self.item(call), content=call.content
+        )
+
     async def _try_again(self, waiting: UnfetchedFax) -> None:
         call = GatewayBody(gateway=waiting.gateway, content_type=waiting.content_type, content=waiting.body)
         try:
-            kept = await register_or_quarantine(
-                self._ports.intake, lambda: self._receive_again(call), item=self.item(call), content=call.content
-            )
+            kept = await self.receive_call(call)
         except TransientError as error:
             logger.info("connector.fax_still_unfetched", connector=self._connector, reason=str(error))
             return

@@ -5,7 +5,7 @@ Source: https://developers.telnyx.com/docs/programmable-fax and the API referenc
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import aiohttp
+import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -20,13 +21,18 @@ from appeals.errors import ConfigurationError, PermanentError, TransientError
 from config.settings import FaxSettings
 from connectors.fax.gateway import GatewayCall, OutgoingFax, PagesGoneError, ReceivedFax
 from connectors.fax.media_download import fetch_document
-from connectors.fax.telnyx_event import make_client_state, parse_event
+from connectors.fax.telnyx_event import as_received_event, make_client_state, parse_event
 from connectors.http_outcome import check_outcome
+
+logger = structlog.get_logger(__name__)
 
 API_TIMEOUT_S = 60.0
 SIGNATURE_HEADER = "telnyx-signature-ed25519"
 TIMESTAMP_HEADER = "telnyx-timestamp"
 MEDIA_TTL_S = 2 * 24 * 3600  # the upload is needed until the fax is sent
+RECEIVED_STATUS = "received"
+LIST_PAGE = 100
+MAX_LIST_PAGES = 50
 PDF = "application/pdf"
 WHAT = "the fax gateway"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -55,20 +61,22 @@ class TelnyxGateway:
         return self._key is not None
 
     def may_call(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether there is a signature, and a fresh time (a recorded call must not be played again for ever)."""
+        """Tell whether there are a signature and a time."""
         sent = headers.get(TIMESTAMP_HEADER, "")
-        if not headers.get(SIGNATURE_HEADER) or not sent.isascii() or not sent.isdecimal():
-            return False
-        return abs(self._now().timestamp() - int(sent)) <= self._own.tolerance_s
+        return bool(headers.get(SIGNATURE_HEADER)) and sent.isascii() and sent.isdecimal()
 
     def authenticated(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Check the Ed25519 signature over `timestamp|body`."""
+        """Check the Ed25519 signature over `timestamp|body`, and that it is fresh: no recorded call is played again."""
         if self._key is None or not self.may_call(headers):
             return False
         try:
             signature = base64.b64decode(headers[SIGNATURE_HEADER], validate=True)
             self._key.verify(signature, headers[TIMESTAMP_HEADER].encode() + b"|" + body)
         except (InvalidSignature, binascii.Error, ValueError):
+            return False
+        age_s = self._now().timestamp() - int(headers[TIMESTAMP_HEADER])
+        if abs(age_s) > self._own.tolerance_s:
+            logger.warning("connector.hook_stale", gateway=self.name, age_s=round(age_s), advice="is our clock right?")
             return False
         return True
 
@@ -120,11 +128,41 @@ class TelnyxGateway:
             raise TransientError(f"{WHAT} names no address of the pages")
         return url
 
+    async def incoming_since(self, moment: datetime) -> Sequence[bytes]:
+        """Ask for received faxes of our application or number: GET /faxes. Its calls are repeated for a short time."""
+        if not self._own.api_key.get_secret_value() or not (self._own.connection_id or self._our_number):
+            return ()
+        calls: list[bytes] = []
+        for page in range(1, MAX_LIST_PAGES + 1):
+            query = {
+                "filter[direction][eq]": "inbound",
+                "filter[created_at][gte]": moment.isoformat(),
+                "page[size]": str(LIST_PAGE),
+                "page[number]": str(page),
+            }
+            listed = (await self._ask("GET", "/faxes", params=query)).get("data")
+            faxes = [fax for fax in listed if isinstance(fax, dict)] if isinstance(listed, list) else []
+            calls += [
+                as_received_event(fax) for fax in faxes if fax.get("status") == RECEIVED_STATUS and self._is_ours(fax)
+            ]
+            if len(faxes) < LIST_PAGE:
+                break
+        return calls
+
+    @property
+    def _our_number(self) -> str:
+        return self._own.number or self._settings.number
+
+    def _is_ours(self, fax: Mapping[str, Any]) -> bool:
+        if self._own.connection_id:
+            return fax.get("connection_id") == self._own.connection_id
+        return fax.get("to") == self._our_number
+
     async def send(self, fax: OutgoingFax) -> str:
         """Upload the pages (POST /media) and have them sent (POST /faxes)."""
         if len(fax.parts) != 1 or fax.parts[0].media_type != PDF:
             raise PermanentError("this gateway sends PDF alone: attach the files as PDF or pictures")
-        if not self._own.connection_id or not (self._own.number or self._settings.number):
+        if not self._own.connection_id or not self._our_number:
             raise PermanentError("fax.telnyx.connection_id and fax.telnyx.number are needed to send")
         media_name = f"okno-{fax.label}-{uuid4().hex[:8]}"  # an upload that failed half-way leaves its name behind
         form = aiohttp.FormData()
@@ -135,7 +173,7 @@ class TelnyxGateway:
         request = {
             "connection_id": self._own.connection_id,
             "to": fax.to,
-            "from": self._own.number or self._settings.number,
+            "from": self._our_number,
             "media_name": uploaded.get("media_name") or media_name,
             "quality": "high",
             "monochrome": True,
@@ -149,7 +187,11 @@ class TelnyxGateway:
         return fax_id
 
     async def _call(self, method: str, path: str, *, gone: bool = False, **content: Any) -> dict[str, Any]:
-        """Call the API and return `data` of its answer. `gone`: 404 means that the pages are."""
+        """Call the API and return the object in `data` of its answer. `gone`: 404 means that the pages are."""
+        data = (await self._ask(method, path, gone=gone, **content)).get("data")
+        return data if isinstance(data, dict) else {}
+
+    async def _ask(self, method: str, path: str, *, gone: bool = False, **content: Any) -> dict[str, Any]:
         key = self._own.api_key.get_secret_value()
         if not key:
             raise PermanentError("fax.telnyx.api_key is not set: no fax can be sent")
@@ -172,8 +214,7 @@ class TelnyxGateway:
             raise PermanentError(
                 f"{WHAT} took it, but its answer is not JSON: look there before sending again"
             ) from error
-        data = answer.get("data") if isinstance(answer, dict) else None
-        return data if isinstance(data, dict) else {}
+        return answer if isinstance(answer, dict) else {}
 
     def _media_session(self) -> aiohttp.ClientSession:
         """Return the session; it has no key of its own, because pages lie on other hosts."""

@@ -8,6 +8,7 @@ order, more than once, and are repeated until we answer 2xx.
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -76,6 +77,14 @@ def parse_event(body: bytes) -> GatewayCall:
     if event.event_type in ON_ITS_WAY_IN:
         return IgnoredCall(reason=event.event_type)
     raise PermanentError(f"unknown event {clean_text(event.event_type)[:40]!r}")
+
+
+def as_received_event(listed: Mapping[str, Any]) -> bytes:
+    """Return a fax of the API's list as the call that tells of it."""
+    payload = {name: listed.get(name) for name in ("direction", "from", "to", "media_url", "connection_id")}
+    payload |= {"fax_id": listed.get("id"), "page_count": listed.get("page_count")}
+    data = {"event_type": RECEIVED, "occurred_at": listed.get("updated_at"), "record_type": "event"}
+    return json.dumps({"data": {**data, "payload": payload}, "meta": {"from": "list"}}).encode()
 
 
 def make_client_state(label: str) -> str:

@@ -17,7 +17,7 @@ CURSOR = "unfetched"  # one value for all: {"waiting": {key: …}, "given_up": {
 FIRST_RETRY_S = 30.0
 MAX_RETRY_S = 900.0
 MAX_WAITING = 1_000  # more are left to the gateway's own repetitions
-MAX_CALL_BYTES = 64 * 1024  # a call without a document has 1 KB
+MAX_CALL_BYTES = 8 * 1024  # a call without a document has 1 KB
 MAX_GIVEN_UP = 500  # the newest are kept
 
 

@@ -43,6 +43,10 @@ class StoredFax:
     faults: list[MediaFault] = field(default_factory=list)
     known: bool = True  # False: the API answers 404
     fetched: int = 0
+    sender: str = "+78121234567"
+    recipient: str = "+78120000000"
+    status: str = "received"
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(kw_only=True)
@@ -78,6 +82,7 @@ class TelnyxFaxServer:
             [
                 web.post("/v2/media", self._upload),
                 web.post("/v2/faxes", self._send),
+                web.get("/v2/faxes", self._list),
                 web.get("/v2/faxes/{fax_id}", self._show),
                 web.post("/v2/faxes/{fax_id}/actions/refresh", self._refresh),
                 web.get("/store/{fax_id}/{address}", self._serve),
@@ -204,6 +209,32 @@ class TelnyxFaxServer:
             return _error(404, "Resource not found")
         fax.address = uuid4().hex
         return web.json_response({"data": {"result": "ok"}})
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """Return a page of received faxes, the newest first."""
+        if (refusal := self._refusal(request)) is not None:
+            return refusal
+        since = datetime.fromisoformat(request.query["filter[created_at][gte]"])
+        size, number = int(request.query["page[size]"]), int(request.query["page[number]"])
+        found = [
+            {
+                "id": fax_id,
+                "record_type": "fax",
+                "connection_id": self.connection_id,
+                "direction": "inbound",
+                "from": fax.sender,
+                "to": fax.recipient,
+                "status": fax.status,
+                "media_url": self._media_url(fax_id),
+                "created_at": fax.created_at.isoformat(),
+                "updated_at": fax.created_at.isoformat(),
+            }
+            for fax_id, fax in reversed(self.stored.items())
+            if fax.created_at >= since
+        ]
+        return web.json_response(
+            {"data": found[(number - 1) * size : number * size], "meta": {"total_results": len(found)}}
+        )
 
     async def _show(self, request: web.Request) -> web.Response:
         fax_id = request.match_info["fax_id"]

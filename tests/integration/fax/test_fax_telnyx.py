@@ -20,7 +20,7 @@ from PIL import Image
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState
 from config.settings import FaxSettings, TelnyxFaxSettings
-from connectors.fax import build, media_download
+from connectors.fax import build, media_download, telnyx
 from connectors.fax.connector import FaxConnector
 from connectors.fax.sinch import SinchGateway
 from connectors.fax.telnyx import TelnyxGateway
@@ -83,14 +83,14 @@ async def site() -> AsyncIterator[TelnyxSite]:
     intake, reports, cursors, clock = RecordingIntake(), RecordingReports(), MemoryCursors(), Clock()
     async with contextlib.AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(TelnyxFaxServer())
-        telnyx = TelnyxFaxSettings(
+        own_settings = TelnyxFaxSettings(
             api_url=gateway.url,
             api_key=gateway.api_key,
             connection_id=gateway.connection_id,
             public_key=gateway.public_key,
             media_hosts=("127.0.0.1",),
         )
-        fax_settings = FaxSettings(enabled=True, gateway="telnyx", telnyx=telnyx, number=OURS)
+        fax_settings = FaxSettings(enabled=True, gateway="telnyx", telnyx=own_settings, number=OURS)
         ports = make_ports(intake, reports=reports, public_url="http://127.0.0.1:1")
         ports = replace(ports, cursors=cursors, now=clock.now)
         gateways = (
@@ -360,6 +360,53 @@ async def test_a_failed_incoming_call_is_kept_for_a_person(site: TelnyxSite):
     assert await site.gateway.post(site.gateway.event("fax.failed", payload)) == 200
     ((item, _),) = site.intake.quarantined.values()
     assert "the sender hung up (sender_call_dropped)" in item.reason
+
+
+# ---- calls that never came
+
+
+async def test_faxes_of_an_outage_are_asked_for(site: TelnyxSite):
+    """Their calls were given up while we were down: they are listed, fetched and registered; those known are not."""
+    site.cursors.values["fax", "caught_up_to/telnyx"] = (site.clock.now() - timedelta(days=2)).isoformat()
+    known = site.gateway.store(PAGES)
+    assert await site.tell(known) == 200
+    missed = [site.gateway.store(PAGES), site.gateway.store(PAGES, "error")]
+    site.gateway.stored[site.gateway.store(PAGES, fax_id="coming")].status = "receiving"
+    site.gateway.stored[site.gateway.store(PAGES, fax_id="old")].created_at = site.clock.now() - timedelta(days=9)
+    async with site.working():
+        await site.until(lambda: len(site.intake.envelopes) == 3)
+        await site.until(lambda: site.connector.health().state == "up")
+    assert {envelope.external_id for envelope in site.intake.envelopes.values()} == {known, *missed}
+    assert site.gateway.stored[known].fetched == 1
+    assert site.cursors.values["fax", "caught_up_to/telnyx"] > (site.clock.now() - timedelta(minutes=1)).isoformat()
+
+
+async def test_a_long_list_is_read_to_its_end(site: TelnyxSite, monkeypatch: pytest.MonkeyPatch):
+    """More faxes than a page of the list holds; another application's are let alone."""
+    monkeypatch.setattr(telnyx, "LIST_PAGE", 3)
+    site.cursors.values["fax", "caught_up_to/telnyx"] = (site.clock.now() - timedelta(hours=1)).isoformat()
+    for _ in range(7):
+        site.gateway.store(PAGES)
+    gateway = site.connector._gateways["telnyx"]
+    assert await site.connector._catch_up.catch_up(gateway) == 7
+    assert await site.connector._catch_up.catch_up(gateway) == 0
+    site.gateway.connection_id = "another"
+    site.gateway.store(PAGES)
+    assert await site.connector._catch_up.catch_up(gateway) == 0
+    assert len(site.intake.envelopes) == 7
+
+
+async def test_while_the_list_cannot_be_had_the_cursor_stays(site: TelnyxSite):
+    """The next time covers the same ground; the very first time there is nothing to miss."""
+    gateway = site.connector._gateways["telnyx"]
+    site.gateway.store(PAGES)
+    assert await site.connector._catch_up.catch_up(gateway) == 0
+    before = dict(site.cursors.values)
+    site.gateway.refusals.append(503)
+    with pytest.raises(TransientError):
+        await site.connector._catch_up.catch_up(gateway)
+    assert site.cursors.values == before
+    assert await site.connector._catch_up.catch_up(gateway) == 1
 
 
 # ---- answers out

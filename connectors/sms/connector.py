@@ -17,6 +17,7 @@ from aiohttp import web
 from appeals.envelope import BlobRef, Channel
 from appeals.errors import OknoError, PermanentError, TransientError
 from appeals.registration import QuarantineItem, Registration
+from appeals.reply import DeliveryState
 from config.settings import SmsSettings
 from connectors.base import (
     Connector,
@@ -36,7 +37,8 @@ from connectors.sms.catch_up import CatchUp
 from connectors.sms.envelope import build_envelope
 from connectors.sms.numbers import to_e164
 from connectors.sms.opt_out import KEYWORDS, OptOuts, keyword_answer, keyword_of
-from connectors.sms.provider import CallBack, IncomingSms, OptedOutError, OptOut, SmsProvider
+from connectors.sms.part_states import PartStates
+from connectors.sms.provider import CallBack, IncomingSms, OptedOutError, OptOut, SmsProvider, StatusReport
 from connectors.sms.segments import measure, plainer
 
 logger = structlog.get_logger(__name__)
@@ -56,6 +58,7 @@ class SmsConnector(Connector):
         self._ports = ports
         self._provider = provider
         self._number = to_e164(settings.number, default_region=settings.default_region) or settings.number
+        self._part_states = PartStates(ports.cursors, connector=self.name)
         self._opt_outs = OptOuts(ports.cursors, connector=self.name)
         self._keywords = {**provider.extra_keywords(), **KEYWORDS}
         self._in_hand = InHand()
@@ -192,7 +195,7 @@ class SmsConnector(Connector):
 
     async def _say(self, recipient: str, text: str) -> None:
         """Answer a keyword by a message of its own; it is said once, what fails is logged."""
-        call_back = CallBack(url=self._status_url, whole=None, last=True)
+        call_back = CallBack(url=self._status_url)
         try:
             async with self._in_hand.hold():
                 await self._provider.send(
@@ -213,23 +216,27 @@ class SmsConnector(Connector):
             if body is None:
                 return problem(HTTPStatus.FORBIDDEN, detail="The signature is missing or wrong.")
             report = self._provider.read_status(body, request.query)
-            if report is not None and report.state is not None:
-                call = partial(
-                    self._ports.reports.report,
-                    self.name,
-                    external_id=report.external_id,
-                    state=report.state,
-                    detail=report.detail,
-                )
-                known = await call()
-                for delay_s in () if known else REPORT_RETRY_DELAYS_S:
-                    await asyncio.sleep(delay_s)
-                    if known := await call():
-                        break
-                logger.info("connector.delivery_reported", connector=self.name, state=report.state, known=known)
-                if not known and report.external_id in self._just_sent:  # its receipt is not committed yet
-                    return unavailable()
+            if report is not None and not await self._note(report):
+                return unavailable()
             return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _note(self, report: StatusReport) -> bool:
+        """Report a delivery; False if its reply was sent just now and is not known yet: it must come again."""
+        if report.state is None:
+            return True
+        whole = report.external_id
+        state = await self._part_states.combine(whole, report.state, part=report.part, of=report.of)
+        if state is None:
+            return True
+        detail = report.detail if state is DeliveryState.FAILED else ""
+        call = partial(self._ports.reports.report, self.name, external_id=whole, state=state, detail=detail)
+        known = await call()
+        for delay_s in () if known else REPORT_RETRY_DELAYS_S:
+            await asyncio.sleep(delay_s)
+            if known := await call():
+                break
+        logger.info("connector.delivery_reported", connector=self.name, state=state, known=known)
+        return known or whole not in self._just_sent
 
     # ---- out
     def estimate(self, text: str) -> DeliveryEstimate:
@@ -283,8 +290,8 @@ class SmsConnector(Connector):
         taken = self._sent_parts.of(message_id)
         try:
             for at in range(len(taken), len(parts)):
-                whole = self._sent_parts.of(message_id)[0] if at else None
-                call_back = CallBack(url=self._status_url, whole=whole, last=at == len(parts) - 1)
+                whole = self._sent_parts.of(message_id)[0] if at else ""
+                call_back = CallBack(url=self._status_url, whole=whole, part=at + 1, of=len(parts))
                 sid = await self._provider.send(
                     parts[at], sender=self._number, recipient=recipient, call_back=call_back, reply_id=reply_id
                 )

@@ -166,7 +166,7 @@ def explain(code: str | int | None) -> str:
 
 def _address(call_back: CallBack) -> str:
     """Return the StatusCallback URL."""
-    query = {"last": "1" if call_back.last else "0"} | ({"whole": call_back.whole} if call_back.whole else {})
+    query = {"whole": call_back.whole, "part": str(call_back.part), "of": str(call_back.of)}
     return f"{call_back.url}?{urlencode(query)}"
 
 

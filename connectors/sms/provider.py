@@ -65,9 +65,11 @@ class FetchedFiles:
 class StatusReport:
     """What a call-back says of a message of ours."""
 
-    external_id: str
+    external_id: str  # of the whole reply: its first part's
     state: DeliveryState | None  # None: nothing new to us (queued, sending)
     detail: str = ""  # of a failure, in the agent's words
+    part: int = 1  # which of the reply's parts it is about
+    of: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +77,9 @@ class CallBack:
     """Where the state of one part of a reply is reported, and of which whole it is a part."""
 
     url: str  # without a query
-    whole: str | None  # the first part's id; None for the first part itself
-    last: bool
+    whole: str = ""  # the first part's id; "" for the first part itself
+    part: int = 1
+    of: int = 1
 
 
 class OptedOutError(PermanentError):

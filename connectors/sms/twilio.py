@@ -17,7 +17,6 @@ from multidict import MultiDict
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
 from appeals.errors import TransientError
-from appeals.reply import DeliveryState
 from config.settings import SmsSettings
 from connectors.base import ConnectorPorts
 from connectors.http_outcome import basic_authorization
@@ -25,6 +24,7 @@ from connectors.problem import read_body
 from connectors.sms.form import FORM_MEDIA_TYPE, Signature, parse_form, read_message
 from connectors.sms.media import MediaFetcher, MessageFiles
 from connectors.sms.messages_api import MAX_BODY_UNITS, STATES, MessagesApi, explain
+from connectors.sms.part_states import part_of
 from connectors.sms.provider import (
     MAX_BODY_BYTES,
     CallBack,
@@ -107,13 +107,16 @@ class TwilioProvider(SmsProvider):
         return read_message(parse_form(body), default_region=self._settings.default_region, body=body)
 
     def read_status(self, body: bytes, query: Mapping[str, str]) -> StatusReport | None:
-        """Read a call-back: of several parts the last one's delivery stands for the whole; any part's failure does."""
+        """Read a call-back; the query is ours, and a part of what is signed."""
         form: MultiDict[str] = parse_form(body)
         state = STATES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
         external_id = query.get("whole") or form.get("MessageSid") or form.get("SmsSid") or ""
-        if not external_id or (state is not DeliveryState.FAILED and query.get("last", "1") != "1"):
+        if not external_id:
             return None
-        return StatusReport(external_id=external_id, state=state, detail=explain(form.get("ErrorCode")))
+        part, of = part_of(query.get("part", ""), query.get("of", ""))
+        return StatusReport(
+            external_id=external_id, state=state, detail=explain(form.get("ErrorCode")), part=part, of=of
+        )
 
     def answer(self, text: str = "") -> web.Response:
         """Return TwiML."""

@@ -27,6 +27,7 @@ from connectors.http_outcome import check_outcome
 from connectors.media import clean_text
 from connectors.problem import read_body
 from connectors.sms.numbers import to_e164
+from connectors.sms.part_states import part_of
 from connectors.sms.provider import MAX_BODY_BYTES, CallBack, IncomingSms, SmsProvider, StatusReport
 from connectors.sms.segments import measure
 
@@ -130,14 +131,15 @@ class VonageProvider(SmsProvider):
         """Read a delivery receipt; `client-ref` carries which whole it is a part of."""
         fields = _fields(body)
         state = STATES.get(fields.get("status", ""))
-        reference, _, last = fields.get("client-ref", "").rpartition("/")
-        external_id = reference or fields.get("messageId", "")
-        if not external_id or (state is not DeliveryState.FAILED and last == "0"):
+        whole, _, rest = fields.get("client-ref", "").partition("/")
+        external_id = whole or fields.get("messageId", "")
+        if not external_id:
             return None
+        part, of = part_of(*rest.partition("/")[::2])
         code = fields.get("err-code", "")
         known = RECEIPT_REASONS.get(code, "refused by Vonage")
         detail = f"{known} (Vonage error {clean_text(code)[:8]})" if state is DeliveryState.FAILED else ""
-        return StatusReport(external_id=external_id, state=state, detail=detail)
+        return StatusReport(external_id=external_id, state=state, detail=detail, part=part, of=of)
 
     def answer(self, text: str = "") -> web.Response:  # noqa: ARG002
         """Return 204: Vonage sends nothing by the hook's answer."""
@@ -157,7 +159,7 @@ class VonageProvider(SmsProvider):
             "type": "unicode" if measure(text).encoding == "ucs2" else "text",
             "status-report-req": "1",
             "callback": call_back.url,
-            "client-ref": f"{call_back.whole or ''}/{int(call_back.last)}",
+            "client-ref": f"{call_back.whole}/{call_back.part}/{call_back.of}",
         }
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         try:

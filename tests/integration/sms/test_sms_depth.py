@@ -221,23 +221,37 @@ async def test_call_backs_in_any_order_and_doubled(
     assert [state for _, state, _ in reports.states] == [states[item] for item in (*order, order[0]) if item in states]
 
 
+async def test_whole_is_what_its_parts_are(twilio: TwilioApi, served: tuple[Connector, str], reports: RecordingReports):
+    """A reply of three messages is delivered when all are, in whatever order they say so."""
+    receipt = await served[0].send(outbound("слово " * 700))
+    reports.known.add(receipt.external_id)
+    first, second, third = twilio.sent
+    for sent, status in ((third, "delivered"), (first, "delivered"), (first, "sent"), (second, "sent")):
+        assert (await twilio.report(sent, status)).status == 204
+    assert {state for _, state, _ in reports.states} == {DeliveryState.SENT}
+    await twilio.report(second, "delivered")
+    assert reports.states[-1] == (receipt.external_id, DeliveryState.DELIVERED, "")
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+@pytest.mark.parametrize("failed_first", [True, False])
 async def test_failure_of_any_part_is_the_whole_replys(
-    twilio: TwilioApi, served: tuple[Connector, str], reports: RecordingReports
+    twilio: TwilioApi,
+    served: tuple[Connector, str],
+    reports: RecordingReports,
+    failed: int,
+    failed_first: bool,  # noqa: FBT001
 ):
-    """Parts before the last say nothing by their delivery, and all by their failure, in words."""
+    """One part that fails makes the whole fail, in words, whatever the other part says before or after."""
     receipt = await served[0].send(outbound("слово " * 400))
     reports.known.add(receipt.external_id)
-    first, last = twilio.sent
-    await twilio.report(first, "delivered")
-    assert not reports.states
-    await twilio.report(first, "undelivered", error_code="30003")
-    await twilio.report(last, "delivered")
-    (failed, state, detail), (whole, *_) = reports.states
-    assert failed == whole == receipt.external_id
-    assert (state, detail) == (
-        DeliveryState.FAILED,
-        "the telephone is switched off or out of reach (Twilio error 30003)",
-    )
+    calls = [(twilio.sent[failed], "undelivered", "30003"), (twilio.sent[1 - failed], "delivered", "")]
+    for sent, status, error_code in calls if failed_first else reversed(calls):
+        await twilio.report(sent, status, error_code=error_code)
+    assert {state for _, state, _ in reports.states} == {DeliveryState.FAILED}
+    assert ("the telephone is switched off or out of reach (Twilio error 30003)") in {
+        item[2] for item in reports.states
+    }
 
 
 async def test_call_back_before_the_receipt_is_committed_is_asked_for_again(

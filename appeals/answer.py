@@ -19,6 +19,8 @@ from appeals.reply import Reply, ReplyKind
 from appeals.rows import reply_row
 from appeals.threading import outbound_key
 
+ABOUT_OUR_MAIL = frozenset({"bounce", "delivery_report", "read_receipt", "own_mail"})  # marks: nobody to answer there
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UploadedFile:
@@ -46,12 +48,16 @@ class AnswerTarget:
 def answer_target(envelopes: Sequence[AppealEnvelope], routes: AnswerRoutes) -> AnswerTarget | None:
     """Return where an answer goes: to whoever wrote last and is no machine; None if nobody left an address.
 
-    What was added on the citizen's page does not count, unless there is nothing else: it says nothing of where to.
+    An appeal that only machines wrote to may still be a citizen's: forms of other systems come so, with the citizen's
+    address in Reply-To. A person may answer those. What was added on the citizen's page does not count, unless there is
+    nothing else: it says nothing of where to.
     """
     additions = [envelope for envelope in envelopes if ADDITION in envelope.marks]
     letters = [envelope for envelope in envelopes if ADDITION not in envelope.marks]
-    for envelope in (*reversed(letters), *reversed(additions)):
-        if envelope.sender is not None and not envelope.automatic:
+    persons = [item for item in (*reversed(letters), *reversed(additions)) if not item.automatic]
+    machines = [item for item in reversed(letters) if item.automatic and not ABOUT_OUR_MAIL.intersection(item.marks)]
+    for envelope in (*persons, *machines):
+        if envelope.sender is not None:
             recipient = answer_to(envelope, envelope.sender)
             channel, connector = routes.to(recipient, envelope)
             return AnswerTarget(recipient=recipient, channel=channel, connector=connector)

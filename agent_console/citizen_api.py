@@ -5,6 +5,7 @@ from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
+import structlog
 from aiohttp import web
 
 from agent_console.deps import ConsoleDeps
@@ -23,9 +24,12 @@ from agent_console.views import (
 )
 from appeals.appeal import Appeal, AppealState
 from appeals.conversation import Conversation
-from appeals.errors import NotFoundError
+from appeals.envelope import ContactPointKind
+from appeals.errors import NotFoundError, TransientError
 from appeals.numbering import check_secret_code, reply_token
-from appeals.reply import Reply, ReplyKind
+from appeals.reply import DeliveryState, Reply, ReplyKind
+
+logger = structlog.get_logger(__name__)
 
 NOBODY = UUID(int=0)  # a wrong number's code is checked too, against this: both take the same time
 STAGES: tuple[CitizenStage, ...] = ("registered", "in_progress", "answered", "closed")
@@ -68,7 +72,20 @@ class CitizenApi:
 
     async def status(self, request: web.Request) -> web.Response:
         """Answer the state, or the same 404 for a wrong number and a wrong code."""
-        return json_response(self._view(await self._claimed(request)))
+        conversation = await self._claimed(request)
+        await self._note_read(conversation)
+        return json_response(self._view(conversation))
+
+    async def _note_read(self, conversation: Conversation) -> None:
+        """Let agents see that answers which are read on this page were read. The page is shown all the same."""
+        for reply in conversation.replies:
+            on_page = reply.recipient.kind is ContactPointKind.WEB and reply.kind in SHOWN_REPLIES
+            if not on_page or reply.state is not DeliveryState.DELIVERED or reply.external_id is None:
+                continue
+            try:
+                await self._deps.outbox.report(reply.connector, external_id=reply.external_id, state=DeliveryState.READ)
+            except TransientError as error:
+                logger.warning("console.read_not_noted", reply_id=str(reply.id), error=type(error).__name__)
 
     async def file(self, request: web.Request) -> web.Response:
         """Answer the bytes of a file that we sent with an answer of this appeal; never shown in place."""

@@ -35,16 +35,19 @@ from appeals.transcripts import Transcripts
 from config.settings import (
     ConsoleSettings,
     DeadlineSettings,
+    DeliverySettings,
     OfficeSettings,
     PaperSettings,
     RegistrySettings,
     WebSettings,
 )
 from connectors.base import ConnectorPorts
+from connectors.delivery import DeliveryWorker
 from connectors.paper.connector import PaperConnector
 from connectors.web.connector import WebConnector
 from queues.memory import MemoryQueues
 from queues.notifier import QueueNotifier
+from queues.port import WorkItem
 
 SECRET_KEY = b"k" * 32
 PASSWORD = "correct horse"
@@ -113,6 +116,19 @@ class Office:
         )
         assert not await self.lifecycle.commit_routing([change], fence=fence)
         return await self.lifecycle.accept_offer(offer.id, agent_id)
+
+    async def deliver(self) -> None:
+        """Hand every reply that is due to its connector, as the delivery worker does."""
+        worker = DeliveryWorker(
+            self.registry,
+            self.outbox,
+            [self.web, self.paper],
+            settings=DeliverySettings(),
+            secret_key=SECRET_KEY,
+            now=self.clock,
+        )
+        while due := await self.outbox.due(limit=100):  # the replies of one appeal go out one after another
+            await worker.handle([WorkItem(id=str(one), fields={"reply_id": str(one)}, tries=1) for one in due])
 
     async def conversation(self, number: str) -> Conversation:
         """Return an appeal with everything said in it."""

@@ -33,6 +33,17 @@ async def test_a_file_of_an_answer_is_fetched_with_number_and_code(office: Offic
         assert answer.content_type == "application/octet-stream"
 
 
+async def test_an_answer_on_the_page_counts_as_read_once_it_was_opened(office: Office):
+    """Delivered when the worker hands it over, read when the citizen looks; the acknowledgement stays delivered."""
+    citizen, claim = await answered(office)
+    await office.deliver()
+    assert [reply.state for reply in (await office.conversation(claim["number"])).replies] == ["delivered", "delivered"]
+    for _ in range(2):
+        async with citizen.client.post("/api/v1/citizen/status", json=claim) as answer:
+            assert answer.status == 200
+    assert [reply.state for reply in (await office.conversation(claim["number"])).replies] == ["delivered", "read"]
+
+
 async def test_no_other_file_and_no_other_code_opens_one(office: Office):
     """A wrong code, another appeal's claim, and files the citizen sent themselves are all 404."""
     citizen, claim = await answered(office)

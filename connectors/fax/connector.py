@@ -72,7 +72,7 @@ class FaxConnector(Connector):
             ports.cursors,
             connector=self.name,
             now=ports.now,
-            receive=self._receiver.receive_call,
+            receive=self._receive_missed,
         )
         self._spooled = SpoolReceiver(
             settings, ports, connector=self.name, receiver=self._receiver, in_hand=self._in_hand
@@ -195,6 +195,10 @@ class FaxConnector(Connector):
             # The fax went faster than the commit of our own `send`: have the gateway tell us again.
             return unavailable()
         return web.json_response({"known": known})
+
+    async def _receive_missed(self, call: GatewayBody) -> None:
+        async with self._in_hand.hold():
+            await self._receiver.receive_call(call)
 
     async def _keep_fetching(self) -> None:
         """Try faxes without pages again. A registry that is down is waited for."""

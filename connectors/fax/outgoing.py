@@ -27,7 +27,7 @@ async def make_fax(message: OutboundMessage, *, pages: PageRenderer, sender: str
         subject=message.subject,
         number=message.appeal_number,
         language=message.language,
-        written_at=now,
+        written_at=now.astimezone(),  # the date on the sheet is the office's
         recipient=number,
         sender=sender,
     )

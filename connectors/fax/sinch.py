@@ -43,6 +43,7 @@ class SinchGateway:
         self._faxes_url = f"{settings.api_url.rstrip('/')}/v3/projects/{quote(settings.project_id, safe='')}/faxes"
         self._callback_url = _callback_url(settings, public_url)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     @property
     def receives(self) -> bool:
@@ -109,6 +110,8 @@ class SinchGateway:
     def _open_session(self) -> aiohttp.ClientSession:
         if not (self._settings.project_id and self._settings.key_id):
             raise PermanentError("fax.project_id and fax.key_id are not set: no fax can be sent or fetched")
+        if self._closed:
+            raise TransientError("the connector is stopping")
         if self._session is None:
             secret = self._settings.key_secret.get_secret_value()
             self._session = aiohttp.ClientSession(
@@ -119,7 +122,8 @@ class SinchGateway:
         return self._session
 
     async def close(self) -> None:
-        """Close the HTTP session. Idempotent."""
+        """Close the HTTP session for good. Idempotent."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -54,6 +54,7 @@ class TelnyxGateway:
         self._now = now
         self._key = _load_key(settings.telnyx.public_key)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     @property
     def receives(self) -> bool:
@@ -218,6 +219,8 @@ class TelnyxGateway:
 
     def _media_session(self) -> aiohttp.ClientSession:
         """Return the session; it has no key of its own, because pages lie on other hosts."""
+        if self._closed:
+            raise TransientError("the connector is stopping")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=API_TIMEOUT_S), cookie_jar=aiohttp.DummyCookieJar()
@@ -225,7 +228,8 @@ class TelnyxGateway:
         return self._session
 
     async def close(self) -> None:
-        """Close the HTTP session. Idempotent."""
+        """Close the HTTP session for good. Idempotent."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -64,6 +64,7 @@ class ScreeningProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=MAX_ANSWER_BYTES,
+                start_new_session=True,  # Ctrl-C is for the daemon, which then ends this process
             )
             async with asyncio.timeout(START_S):
                 await self._ask(self._process, b"", "")

@@ -183,10 +183,11 @@ def unknown_topics(forms: KioskForms, taxonomy: Taxonomy) -> list[str]:
     ]
 
 
-def text_in(texts: Texts, language: str | None) -> str:
-    """Return the text in `language`, or in its main language, else the first there is; "" if there is none."""
+def text_in(texts: Texts, language: str | None, *, otherwise: str = "") -> str:
+    """Return the text in `language`, or its main language, or `otherwise`, else the first there is; "" without any."""
     wanted = language or ""
-    return texts.get(wanted) or texts.get(wanted.split("-", maxsplit=1)[0]) or next(iter(texts.values()), "")
+    main = wanted.split("-", maxsplit=1)[0]
+    return texts.get(wanted) or texts.get(main) or texts.get(otherwise) or next(iter(texts.values()), "")
 
 
 def is_date(text: str) -> bool:

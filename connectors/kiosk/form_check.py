@@ -140,4 +140,4 @@ def _error(field: FormField, rejection: _Rejection, *, language: str | None) -> 
 
 def _message(code: str, limit: Any, language: str | None) -> str:
     shown = f"{limit:g}" if isinstance(limit, float) else str(limit)
-    return text_in(MESSAGES[code], language).replace("{limit}", shown)
+    return text_in(MESSAGES[code], language, otherwise="en").replace("{limit}", shown)

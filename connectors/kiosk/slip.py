@@ -24,15 +24,18 @@ def make_slip(
     registration: Registration, *, office: OfficeSettings, received_at: datetime, language: str | None, public_url: str
 ) -> str:
     """Return a few short lines: office, number, code, time in the office's zone, where to look the answer up."""
-    spoken = language or office.language
+
+    def say(word: str) -> str:
+        return text_in(_WORDS[word], language or office.language, otherwise="en")
+
     local = received_at.astimezone(ZoneInfo(office.timezone))
     return "\n".join(
         (
             office.name,
-            f"{text_in(_WORDS['number'], spoken)} {registration.number}",
-            f"{text_in(_WORDS['code'], spoken)} {registration.secret_code}",
-            f"{text_in(_WORDS['taken'], spoken)} {local:%d.%m.%Y %H:%M}",
-            text_in(_WORDS["status"], spoken),
+            f"{say('number')} {registration.number}",
+            f"{say('code')} {registration.secret_code}",
+            f"{say('taken')} {local:%d.%m.%Y %H:%M}",
+            say("status"),
             f"{public_url}/status",
         )
     )

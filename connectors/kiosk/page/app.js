@@ -11,6 +11,7 @@ import * as store from "./store.js";
 import { language, languageName, pick, say, speak } from "./texts.js";
 
 const DEFAULT_IDLE_S = 60;
+const REFRESH_MS = 10 * 60_000;
 const SERVICE_PRESS_MS = 4_000; // so long a technician presses the office's name for the set-up screen
 
 const bar = document.getElementById("bar");
@@ -34,7 +35,9 @@ async function begin() {
   kiosk.onServiceState(() => !current && home());
   delivery.onChange(() => void drawFoot());
   delivery.begin();
-  addEventListener("online", () => void comeBack());
+  addEventListener("online", () => void refresh());
+  setInterval(() => void refresh(), REFRESH_MS);
+  addEventListener("online", () => void drawFoot());
   addEventListener("offline", () => void drawFoot());
   new IdleWatch({ idleS: catalogue?.idle_s ?? DEFAULT_IDLE_S, isBusy: () => !atHome, forget });
   home();
@@ -43,12 +46,22 @@ async function begin() {
 
 async function registerWorker() {
   if (!("serviceWorker" in navigator)) return;
-  const controlled = Boolean(navigator.serviceWorker.controller);
+  let controlled = Boolean(navigator.serviceWorker.controller);
   navigator.serviceWorker.addEventListener("controllerchange", () => {
-    updated = controlled;
+    updated = controlled; // the first worker brings nothing new
+    controlled = true;
     if (updated && atHome) location.reload();
   });
   await navigator.serviceWorker.register("sw.js").catch(() => null); // no network and not kept yet: it says so below
+}
+
+// A kiosk's page is never left, so it has to ask for what is new.
+async function refresh() {
+  if (!atHome) return;
+  const registration = await navigator.serviceWorker?.getRegistration();
+  await registration?.update().catch(() => null);
+  await loadCatalogue();
+  if (atHome) home();
 }
 
 async function loadCatalogue() {
@@ -58,12 +71,6 @@ async function loadCatalogue() {
   } catch {
     // what was kept stays; without any the home screen says so
   }
-}
-
-async function comeBack() {
-  await loadCatalogue();
-  if (atHome) home();
-  await drawFoot();
 }
 
 // ---- the frame

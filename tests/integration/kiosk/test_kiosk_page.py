@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright, expect
 
 from appeals.blobs import open_blob_store
 from appeals.citizen_desk import RegistryDesk
@@ -25,7 +26,7 @@ from appeals.registry import Registry
 from config.kiosk_forms import KioskForm, KioskForms
 from config.settings import DeadlineSettings, KioskSettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
-from connectors.kiosk import build
+from connectors.kiosk import build, page_routes
 from connectors.kiosk.devices import KioskDevices
 from connectors.kiosk.enrolment import KioskAdministration
 from connectors.kiosk.form_check import FormChecks
@@ -36,6 +37,7 @@ from tests.servers import free_port
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu"]  # CI runs as root, without a screen
+HOME = "Выберите, с чем вы пришли"
 SIGNING_KEY = b"k" * 32
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -124,7 +126,9 @@ async def open_kiosk(browser: Browser, office: Office) -> AsyncIterator[Callable
     complaints: list[str] = []
     contexts: list[BrowserContext] = []
 
-    async def open_one(kiosk_id: str = "hall-1", **options: Any) -> Page:
+    async def open_one(
+        kiosk_id: str = "hall-1", *, clock: datetime | None = None, heading: str = HOME, **options: Any
+    ) -> Page:
         context = await browser.new_context(**{"viewport": {"width": 1080, "height": 1920}, **options})
         contexts.append(context)
         page = await context.new_page()
@@ -132,10 +136,12 @@ async def open_kiosk(browser: Browser, office: Office) -> AsyncIterator[Callable
         page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
         await office.administration().add(kiosk_id, name="Зал")
         code = await office.administration().enrol(kiosk_id)
+        if clock is not None:
+            await page.clock.set_system_time(clock)
         await page.goto(f"{office.url}/kiosk/")
-        await page.get_by_label("Код подключения").fill(code.code.lower())
-        await page.get_by_role("button", name="Подключить").click()
-        await expect(page.get_by_role("heading", level=1)).to_have_text("Выберите, с чем вы пришли")
+        await page.locator("#code").fill(code.code.lower())
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(heading)
         await page.evaluate("navigator.serviceWorker.ready")
         return page
 
@@ -304,7 +310,7 @@ async def test_nobody_there_the_form_is_wiped(office: Office, browser: Browser, 
     await page.clock.fast_forward(61_000)
     await expect(page.get_by_role("dialog")).to_be_visible()
     await page.clock.run_for(16_000)
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Выберите, с чем вы пришли")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(HOME)
     assert "My secret" not in await page.content()
 
 
@@ -315,6 +321,95 @@ async def test_the_key_cannot_be_read_out_and_a_code_works_once(office: Office, 
     code = await office.administration().enrol("hall-1")
     ask = "code => fetch('enrol', {method: 'POST', body: JSON.stringify({code})}).then(answer => answer.status)"
     assert [await page.evaluate(ask, code.code) for _ in range(2)] == [200, 404]
+
+
+async def test_an_answer_that_got_lost_doubles_nothing(office: Office, open_kiosk: Any) -> None:
+    """The daemon has committed, the kiosk never heard of it: it keeps the form, sends it again, and learns the number."""
+    page = await open_kiosk()
+
+    async def lose(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    await page.context.route("**/hooks/kiosk/hall-1", lose)
+    await fill_in(page, "Нет света в подъезде.")
+    await send(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение сохранено")
+    reference = await page.locator(".big strong").inner_text()
+    (appeal,) = await office.registry.list_appeals()
+    await expect(page.locator("footer")).to_have_attribute("data-stored", "0", timeout=20_000)
+    await page.get_by_role("button", name="Готово").click()
+    await page.get_by_role("button", name="Узнать номер").click()
+    await page.get_by_label("Номер квитанции").fill(reference)
+    await page.get_by_role("button", name="Найти").click()
+    await expect(page.locator(".big strong").first).to_have_text(appeal.number)
+    assert len(await office.registry.list_appeals()) == 1
+
+
+async def test_a_kiosk_with_a_wrong_clock_goes_by_the_daemons(office: Office, open_kiosk: Any) -> None:
+    """Three days slow: it is refused once, learns the time, delivers, and what it writes has the right time."""
+    page = await open_kiosk(clock=datetime.now(UTC) - timedelta(days=3))
+    await fill_in(page, "Нет воды с самого утра.")
+    await send(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение принято")
+    (envelope,) = await office.envelopes()
+    assert abs(datetime.now(UTC) - envelope.sent_at) < timedelta(minutes=1)
+    assert envelope.marks == ()
+
+
+async def test_what_only_the_daemon_can_judge_is_shown_beside_its_field(
+    office: Office, open_kiosk: Any, tmp_path: Path
+) -> None:
+    """A pattern that Python alone understands, in a form of the office's own: 422, shown; put right, it is taken."""
+    forms = tmp_path / "forms.yaml"
+    forms.write_text(OWN_FORM, encoding="utf-8")
+    await office.stop()
+    office.settings = KIOSKS.model_copy(update={"forms": forms})
+    await office.start()
+    page = await open_kiosk(heading="What brings you here?")
+    await page.get_by_role("button", name="Zählerstand").click()
+    await page.get_by_label("Zähler").fill("zwölf")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator(".error").first).to_have_text("Please check how it is written.")
+    assert await office.envelopes() == []
+    await page.get_by_label("Zähler").fill("12")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Your appeal has been received")
+
+
+async def test_a_newer_page_is_taken_when_nobody_is_there(
+    office: Office, open_kiosk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade of the daemon the kiosk takes all files of the new page at once, between two citizens."""
+    page = await open_kiosk()
+    await fill_in(page, "Шумят по ночам во дворе.")
+    newer = tmp_path / "page"
+    shutil.copytree(page_routes.FOLDER, newer)
+    words = newer / "texts.js"
+    words.write_text(words.read_text(encoding="utf-8").replace("Выберите, с чем вы пришли", "Здравствуйте"))
+    monkeypatch.setattr(page_routes, "FOLDER", newer)
+    await office.stop()
+    await office.start()
+    await page.evaluate(UPDATE)
+    await expect(page.get_by_label("Текст обращения")).to_have_value("Шумят по ночам во дворе.")
+    await page.get_by_role("button", name="Назад").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Здравствуйте")
+
+
+UPDATE = """async () => {
+  const taken = new Promise(done => navigator.serviceWorker.addEventListener("controllerchange", done));
+  await (await navigator.serviceWorker.getRegistration()).update();
+  await taken;
+}"""
+OWN_FORM = """version: 1
+languages: [de]
+forms:
+  - id: meter
+    version: 1
+    title: {de: Zählerstand}
+    fields:
+      - {name: reading, type: text, role: text, required: true, title: {de: Zähler}, schema: {pattern: "^(?P<digits>[0-9]+)$"}}
+"""
 
 
 async def test_the_page_judges_answers_as_the_daemon_does(office: Office, open_kiosk: Any) -> None:

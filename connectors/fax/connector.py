@@ -202,12 +202,14 @@ class FaxConnector(Connector):
 
     async def _keep_fetching(self) -> None:
         """Try faxes without pages again. A registry that is down is waited for."""
+        first = True
         while not self._stopping.is_set():
             wait_s: float | None = None
             self._unfetched.changed.clear()
             try:
                 async with self._in_hand.hold():
-                    wait_s = await self._receiver.fetch_again(self._stopping.is_set)
+                    wait_s = await self._receiver.fetch_again(self._stopping.is_set, at_once=first)
+                    first = False
             except TransientError as error:
                 logger.warning("connector.fax_fetching_waits", connector=self.name, reason=str(error))
             except Exception:  # a bug that one fax brought out must not end the connector (P4)

@@ -68,14 +68,14 @@ class FaxReceiver:
             raise DecodeError(f"a broken-off call without a page: {fax.failure}", data=call.content)
         return await self._receive_by_download(fax, call)
 
-    async def fetch_again(self, is_stopping: Callable[[], bool] = lambda: False) -> float | None:
+    async def fetch_again(self, is_stopping: Callable[[], bool], *, at_once: bool = False) -> float | None:
         """Try those whose time has come; returns in how many seconds the next one is due, None if none waits.
 
-        Returns early once `is_stopping`: each takes as long as its download.
+        `at_once`: try all, as after a restart. Returns early once `is_stopping`: each takes as long as its download.
         """
         now = self._ports.now()
         for waiting in await self._unfetched.waiting():
-            if waiting.next_try_at <= now and not is_stopping():
+            if (at_once or waiting.next_try_at <= now) and not is_stopping():
                 await self._try_again(waiting)
         left = await self._unfetched.waiting()
         self.trouble = f"{len(left)} faxes wait for their pages: {left[0].reason}" if left else ""

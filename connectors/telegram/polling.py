@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from appeals.errors import OknoError
+from appeals.errors import OknoError, TransientError
 from connectors.base import Cursors
 from connectors.telegram.bot_client import BotClient, PollConflictError
 from connectors.telegram.receiver import UpdateReceiver
@@ -112,6 +112,8 @@ class Poller:
             offset = offset if update.update_id is None else update.update_id + 1
         if offset is not None and offset != self._offset:
             await self._move_to(offset)
+        elif len(kept) == len(updates) > 0:  # it would come again at once, for ever
+            return TransientError("Telegram sends an update without an id: it is kept, but cannot be confirmed")
         return next((outcome for outcome in outcomes if outcome is not None), None)
 
     async def _take_chat(

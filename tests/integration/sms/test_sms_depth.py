@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -323,3 +324,13 @@ async def test_estimates_never_raise(twilio: TwilioApi, text: str):
     estimate = build_one().estimate(text)
     assert estimate is not None
     assert estimate.parts >= 1
+
+
+async def test_quarantined_mms_can_be_retried_by_a_process_that_only_sends(twilio: TwilioApi, intake: RecordingIntake):
+    """`open` is enough to fetch media: the command that retries does not receive."""
+    form = twilio.incoming_form(sender=CITIZEN, body="Фото", media=[MediaFile(content=PNG)])
+    connector = build(sms_settings(twilio), make_ports(intake))
+    await connector.open()
+    await connector.retry(urlencode(form).encode(), {})
+    await connector.stop()
+    assert len(intake.only.attachments) == 1

@@ -13,7 +13,7 @@ from config.settings import TelegramSettings
 from connectors.base import Connector, OutboundMessage
 from connectors.media import describe_attachment
 from connectors.telegram import build
-from okno.outside.bot_api import BotApi
+from okno.outside.bot_api import BotApi, IncomingFile
 from tests.integration.sms.recording_intake import RecordingIntake, make_ports
 
 FILES = {"акт.pdf": b"%PDF-1.7\n", "b.txt": b"b"}
@@ -174,3 +174,18 @@ async def test_what_telegram_cannot_do_is_refused_before_sending(
     with pytest.raises(PermanentError):
         await connector.send(outbound(**changes))
     assert not api.sent
+
+
+async def test_quarantined_update_with_a_file_can_be_retried_by_a_process_that_only_sends(
+    api: BotApi, telegram_settings: Callable[..., TelegramSettings]
+):
+    """`open` is enough to fetch files: the command that retries does not receive."""
+    api.inject_message("А", document=IncomingFile(content=b"x", name="a.bin"))
+    (content,) = await api.updates.poll(offset=0, limit=1, timeout_s=1)
+    intake = RecordingIntake()
+    connector = build(telegram_settings(), make_ports(intake))
+    await connector.open()
+    await connector.open()
+    await connector.retry(content, {})
+    await connector.stop()
+    assert len(intake.only.attachments) == 1

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +18,11 @@ from connectors.telegram import build
 from connectors.telegram.bot_client import BotClient
 from connectors.telegram.files import MAX_FILE_TRIES
 from connectors.telegram.receiver import UpdateReceiver
-from connectors.telegram.updates import RawUpdate
+from connectors.telegram.updates import UPDATE_KINDS, RawUpdate
 from okno.outside.bot_api import BotApi, IncomingFile
 from tests.integration.sms.recording_intake import RecordingCursors, RecordingIntake, make_ports
 from tests.integration.telegram.conftest import Polling
 
-SAMPLES = Path(__file__).parents[2] / "data" / "telegram"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 32
 
 
@@ -469,36 +467,29 @@ async def test_cancelled_work_loses_nothing(
     assert intake.only.text == "раз"
 
 
-async def test_real_updates_of_2017(api: BotApi, intake: RecordingIntake, polling: Polling):
-    """Updates of an old server, which lack today's required fields, are registered, ignored or kept; none is lost."""
-    api.fail_next("getFile", 400, times=10, description="Bad Request: wrong file_id")
-    paths = sorted(SAMPLES.glob("*.json"))
-    for at, path in enumerate(paths):
-        content = path.read_bytes().replace(b'"update_id": 123456789', b'"update_id": %d' % (900 + at))
-        api.inject_raw(content, update_id=900 + at)
-    async with polling():
-        await until(lambda: len(intake.envelopes) + len(intake.quarantined) >= 14)
-    names = {item.reason for item, _ in intake.quarantined}
-    assert len(paths) == 17
-    assert len(intake.quarantined) == 2, names  # inline_query.json holds no update, …invoice.json a bare message
-    assert len(intake.envelopes) == 12  # the rest: two shop queries and a payment, which nobody wrote
-    texts = " ".join(envelope.text for envelope in intake.envelopes)
-    for expected in (
-        "Hi, world!",
-        "Reply to quoted message",
-        "doc description",
-        "hi there (edited)",
-        "[игра / game: ",
-        "[переслано от / forwarded from: ",
-    ):
-        assert expected in texts
-
-
 async def test_any_json_is_kept_or_passed(api: BotApi, intake: RecordingIntake, polling: Polling):
-    """Whatever JSON a message holds, the offset moves past it and nothing escapes."""
+    """Whatever JSON an update of any kind holds, the offset moves past it and nothing escapes."""
     scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10)
     keys = st.sampled_from(
-        ["message_id", "id", "chat", "from", "date", "text", "photo", "document", "file_id", "type", "location"]
+        [
+            "message_id",
+            "message_ids",
+            "id",
+            "chat",
+            "from",
+            "date",
+            "text",
+            "photo",
+            "document",
+            "file_id",
+            "type",
+            "location",
+            "data",
+            "message",
+            "media_group_id",
+            "business_connection_id",
+            "reply_to_message",
+        ]
     )
     values = st.recursive(
         scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6), max_leaves=12
@@ -511,8 +502,8 @@ async def test_any_json_is_kept_or_passed(api: BotApi, intake: RecordingIntake, 
         drawn.append(value)
 
     draw()
-    for value in drawn:
-        api.inject_update({"message": value})
+    for at, value in enumerate(drawn):
+        api.inject_update({UPDATE_KINDS[at % len(UPDATE_KINDS)]: value})
     async with polling():
         await api.wait_until_confirmed()
     assert intake.quarantined

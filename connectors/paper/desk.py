@@ -187,7 +187,6 @@ class LetterDesk:
             scans,
             connector=self._connector,
             received_at=self._received_at(letter.received_on),
-            registered_at=self._ports.now(),
             email=email,
             phone=phone,
         )

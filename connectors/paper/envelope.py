@@ -50,7 +50,6 @@ def build_envelope(
     *,
     connector: str,
     received_at: datetime,
-    registered_at: datetime,
     email: ContactPoint | None,
     phone: ContactPoint | None,
 ) -> DecodedLetter:
@@ -80,7 +79,7 @@ def build_envelope(
         threading=ThreadReferences(conversation=f"{connector}/{letter.id}"),
         location=Location(address=letter.address) if letter.address else None,
         recognise=bool(scans) and not letter.text,
-        fields=_fields(letter, pages=sum(scan.pages for scan in scans), registered_at=registered_at),
+        fields=_fields(letter, pages=sum(scan.pages for scan in scans)),
         raw=raw_ref,
     )
     return DecodedLetter(envelope=envelope, contents=contents)
@@ -150,10 +149,9 @@ def _subject(letter: Letter) -> str:
     return f"{words[letter.channel, 'ru' if letter.language == 'ru' else 'en']}: {letter.name}"
 
 
-def _fields(letter: Letter, *, pages: int, registered_at: datetime) -> dict[str, str]:
+def _fields(letter: Letter, *, pages: int) -> dict[str, str]:
     known = {
         "registered_by": letter.registered_by,
-        "entered_at": registered_at.isoformat(),
         "received_on": letter.received_on.isoformat(),
         "incoming_number": letter.incoming_number,
         "subject": letter.subject,

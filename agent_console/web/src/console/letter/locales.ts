@@ -49,6 +49,24 @@ export const letterRu = {
     another: 'Ещё одно',
     print: 'Напечатать письмо',
   },
+  field: {
+    name: 'Имя',
+    address: 'Адрес',
+    email: 'Электронная почта',
+    phone: 'Телефон',
+    topic: 'Выбранная тема',
+    consent: 'Согласие',
+    consent_at: 'Согласие дано',
+    form: 'Форма',
+    pages: 'Страниц',
+    registered_by: 'Зарегистрировал(а)',
+    received_on: 'Получено',
+    incoming_number: 'Входящий номер',
+    answer_by: 'Ответить',
+  },
+  field_value: {
+    answer_by: { post: 'письмом', email: 'электронной почтой', phone: 'по СМС', page: 'на странице заявителя' },
+  },
 }
 
 export const letterEn: typeof letterRu = {
@@ -100,5 +118,23 @@ export const letterEn: typeof letterRu = {
     slip_hint: 'The slip holds the secret code. Give it to the citizen alone.',
     another: 'Another one',
     print: 'Print the letter',
+  },
+  field: {
+    name: 'Name',
+    address: 'Address',
+    email: 'Email address',
+    phone: 'Telephone',
+    topic: 'Chosen topic',
+    consent: 'Consent',
+    consent_at: 'Consent given',
+    form: 'Form',
+    pages: 'Pages',
+    registered_by: 'Registered by',
+    received_on: 'Received',
+    incoming_number: 'Incoming number',
+    answer_by: 'Answer by',
+  },
+  field_value: {
+    answer_by: { post: 'letter', email: 'email', phone: 'SMS', page: "the citizen's page" },
   },
 }

@@ -98,6 +98,7 @@ const en: typeof ru = {
   },
   attachments: { heading: 'Attachments', download: 'Download {name}', open: 'Open {name}', remove: 'Remove {name}' },
   mark: {
+    addition: 'Added on the citizen’s page',
     smime_signed: 'Signed (S/MIME)',
     smime_encrypted: 'Encrypted (S/MIME)',
     pgp_signed: 'Signed (PGP)',

@@ -106,6 +106,7 @@ export default {
   },
   attachments: { heading: 'Вложения', download: 'Скачать {name}', open: 'Открыть {name}', remove: 'Убрать {name}' },
   mark: {
+    addition: 'Дополнение на странице заявителя',
     smime_signed: 'Подписано (S/MIME)',
     smime_encrypted: 'Зашифровано (S/MIME)',
     pgp_signed: 'Подписано (PGP)',

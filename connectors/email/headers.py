@@ -35,6 +35,7 @@ _ONE_ANGLE = re.compile(r"""\s*([^<>]*?)\s*<\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@
 _BARE_ADDRESS = re.compile(r"""\s*([^\s<>()",;:\\]+@[^\s<>()",;:\\@]+)\s*""")
 _BEYOND_ESCAPED = re.compile("[^\x00-\x7f\udc80-\udcff]")
 _ESCAPED = re.compile(r'\\(["\\])')
+_STRUCTURE = re.compile(r"[<>(),;:\"]|=\?")
 _MASK = re.compile("\ue000(\\d+)\ue001")
 # Newer versions of Python refuse a whole field for one odd address (CVE-2023-27043); we check each address ourselves.
 _LENIENT: dict[str, Any] = {"strict": False} if getattr(utils, "supports_strict_parsing", False) else {}
@@ -163,8 +164,13 @@ def _words_bytes(words: list[tuple[str, str]]) -> bytes:
 
 
 def _base64_bytes(encoded: bytes) -> bytes:
-    """Return the bytes of one run of base64; a broken one gives what can be read of it."""
-    letters = encoded.replace(b"=", b"")
+    """Return the bytes of base64, also of several padded runs; a broken one gives what can be read of it."""
+    if b"=" not in encoded.rstrip(b"="):
+        return _base64_run(encoded.rstrip(b"="))
+    return b"".join(_base64_run(run) for run in encoded.split(b"="))
+
+
+def _base64_run(letters: bytes) -> bytes:
     if len(letters) % 4 == 1:  # one letter of base64 is no byte
         letters = letters[:-1]
     return base64.b64decode(letters + b"=" * (-len(letters) % 4))
@@ -199,6 +205,10 @@ def _split_addresses(value: str) -> list[tuple[str, str]]:
     match = _ONE_ANGLE.fullmatch(value)
     if match and not ("@" in match[1] and ("," in match[1] or ";" in match[1])):
         return [(_ESCAPED.sub(r"\1", match[1].strip('"')), match[2])]
+    if not _STRUCTURE.search(value):  # "Ivan ivan@example.org", "a@example.org b@example.org"
+        bare = [word for word in value.split() if _BARE_ADDRESS.fullmatch(word)]
+        name = value.replace(bare[0], "").strip() if len(bare) == 1 else ""
+        return [("" if "@" in name else name, address) for address in bare]
     if "=?" in value:
         return _split_encoded(value)
     return _split_plainly(value)

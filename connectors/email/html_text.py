@@ -121,6 +121,7 @@ class _Layout:
         self._line: list[str] = []
         self._is_blank = True  # nothing but spaces is in the line yet
         self._wants_gap = False  # a blank line is due before the next text
+        self._gap_quotes = 0  # depth of quoting where the blank line became due
         self._quotes = self._pre = self._signatures = 0
         self._lists: list[int] = []  # the next number of each open list; 0 for bullets
         self._mark = ""  # of a list item, due before its text
@@ -264,7 +265,7 @@ class _Layout:
     def _begin(self, text: str) -> None:
         if self._is_blank:
             if self._wants_gap and self._lines and self._lines[-1][0].strip("> "):
-                self._write("")
+                self._write("", quotes=min(self._gap_quotes, self._quotes))
             self._wants_gap = False
             if self._mark:
                 self._line.append(self._mark)
@@ -274,7 +275,9 @@ class _Layout:
 
     def _block(self, *, gap: bool) -> None:
         self._end_line()
-        self._wants_gap = self._wants_gap or gap
+        if gap:
+            self._wants_gap = True
+            self._gap_quotes = self._quotes
 
     def _end_line(self, *, even_if_blank: bool = False) -> None:
         if not self._is_blank:
@@ -287,14 +290,11 @@ class _Layout:
         self._line = []
         self._is_blank = True
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str, *, quotes: int | None = None) -> None:
         line = line.replace("\u00a0", " ").rstrip()
-        if (
-            not line.strip()
-            and len(self._lines) > 1
-            and not self._lines[-1][0].strip("> ")
-            and not self._lines[-2][0].strip("> ")
-        ):
+        if not line and len(self._lines) > 1 and not any(text.strip("> ") for text, _ in self._lines[-2:]):
             return  # two blank lines say no more than one
-        prefix = ">" * self._quotes + " " if self._quotes else ""
-        self._lines.append(((prefix + line).rstrip() if prefix else line, self._signatures > 0))
+        depth = self._quotes if quotes is None else quotes
+        if depth:
+            line = f"{'>' * depth} {line}" if line else ">" * depth
+        self._lines.append((line, self._signatures > 0))

@@ -19,6 +19,7 @@ MAX_SIGNED_DEPTH = 3  # of opaquely signed messages in one another
 
 _TNEF_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 _OTHER_VIEWS = frozenset({"text/x-amp-html", "text/watch-html"})  # the same text again, for machines we are not
+_READ_IF_ALONE = frozenset({"text/plain", "text/html"})  # named, but shown within the mail
 _TEXT_FILES = frozenset(  # text/*, but not to be read as the letter
     {
     "text/calendar", "text/vcard", "text/x-vcard", "text/directory", "text/csv", "text/xml", "text/css",
@@ -49,7 +50,7 @@ class MailBody:
     files: list[MailFile] = field(default_factory=list)
     marks: dict[str, None] = field(default_factory=dict)  # a set that keeps its order
     events: list[CalendarEvent] = field(default_factory=list)
-    reserve: list[BodyText] = field(default_factory=list)  # text of a winmail.dat: for a mail that says nothing else
+    reserve: list[BodyText] = field(default_factory=list)  # of a winmail.dat or a named part: if nothing else is said
     has_html_text: bool = False  # the texts were made from HTML
     truncated: bool = False
 
@@ -156,6 +157,8 @@ def _read_leaf(part: MimePart, *, is_root: bool, needs_text: bool, depth: int) -
         signed = signed_content(part.content)
         if signed:
             body = _read(read_mime(signed), is_root=True, depth=depth + 1)
+    elif kind in _READ_IF_ALONE and part.disposition != "attachment":
+        body.reserve.append(read_text(part))
     body.files.append(_file(part))
     return body
 

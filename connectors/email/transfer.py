@@ -47,7 +47,7 @@ def undo_transfer(body: bytes, encoding: str, *, is_text: bool) -> bytes:
         return binascii.a2b_qp(body)
     if encoding == UUENCODE:
         decoded = decode_uu(body)
-        return body if decoded is None else decoded
+        return decoded or body
     return _undeclared(body) if is_text else body
 
 

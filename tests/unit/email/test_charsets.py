@@ -18,11 +18,29 @@ LABELS = (
     "x-mac-cyrillic",
     "base64",
     "",
+    "iso-8859-5",
+    "cp866",
+    "gb2312",
+    "big5",
+    "utf-16",
+    "default_charset",
+)
+CHARSETS = (
+    "utf-8",
+    "cp1251",
+    "koi8_r",
+    "cp866",
+    "mac_cyrillic",
+    "iso8859_5",
+    "utf-16",
+    "utf-16-le",
+    "utf-16-be",
+    "utf-32",
 )
 
 
 @pytest.mark.parametrize("label", LABELS)
-@pytest.mark.parametrize("charset", ["utf-8", "cp1251", "koi8_r", "cp866", "mac_cyrillic"])
+@pytest.mark.parametrize("charset", CHARSETS)
 def test_russian_is_read_whatever_the_label_says(charset: str, label: str | None):
     """Russian text in any of its charsets comes out right under a right, wrong, unknown or missing label."""
     content = RUSSIAN.replace("№", "N").encode(charset)
@@ -43,6 +61,57 @@ def test_one_word_is_enough(charset: str, word: str):
 def test_western_text_is_not_taken_for_russian(text: str, label: str | None):
     """French and German keep their letters."""
     assert decode_text(text.encode("cp1252"), label) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "charset", "label"),
+    [
+        ("日本語のメール", "iso-2022-jp", "iso-2022-jp"),
+        ("日本語", "shift_jis", "shift_jis"),
+        ("①②髙", "cp932", "shift_jis"),  # letters that the label does not have
+        ("简体中文的邮件", "gb2312", "gb2312"),
+        ("联通", "gbk", "gb2312"),
+        ("简体", "gb18030", "gb18030"),
+        ("简体中文", "utf-8", "gb2312"),  # a label that lies
+        ("繁體中文", "big5", "big5"),
+        ("한국어 메일", "euc-kr", "ks_c_5601-1987"),
+        ("똠방각하", "cp949", "euc-kr"),
+        ("日本", "euc-jp", "euc-jp"),
+        ("Łódź, żółw", "iso-8859-2", "iso-8859-2"),
+        ("Ελληνικά", "iso-8859-7", "iso-8859-7"),
+        ("שלום", "iso-8859-8", "iso-8859-8-i"),
+        ("“quoted”", "cp1252", "iso-8859-1"),
+        ("Rendez-vous à Paris", "iso-8859-1", "iso-8859-1"),
+        ("Tür-äöü.txt", "cp1252", "windows-1252"),
+        ("Привіт, Київ", "koi8-u", "koi8-u"),
+        ("héllo", "utf-7", "utf-7"),
+        ("日本語のメールです。", "utf-16-le", "utf-16le"),
+        ("Привет", "utf-8", "x-user-defined"),
+    ],
+)
+def test_charsets_of_the_world(text: str, charset: str, label: str):
+    """Charsets of other languages keep their letters, also those that their label leaves out."""
+    assert decode_text(text.encode(charset), label) == text
+
+
+@pytest.mark.parametrize("text", ["Прошу включить отопление!", "Größe, café, naïve", "Сумма: 100 € — «срочно»"])
+@pytest.mark.parametrize("between", ["cp1251", "cp1252", "latin-1"])
+def test_text_encoded_twice_is_decoded_twice(text: str, between: str):
+    """UTF-8 that a gateway read as something else and wrote as UTF-8 again is put right, if nothing was lost."""
+    try:
+        twice = text.encode().decode(between).encode()
+    except UnicodeDecodeError:
+        return  # this charset has no letter for one of the bytes: it was lost
+    is_cyrillic_way = between == "cp1251"
+    if is_cyrillic_way and "Г¶" in twice.decode():
+        return  # German in Cyrillic disguise: not looked for
+    assert decode_text(twice, "utf-8") == text
+
+
+@pytest.mark.parametrize("text", ["РСФСР и СССР", "Р. С. Иванов", "Ã — a letter", "À la carte", "РЖД, РФ", "10 €"])
+def test_what_only_looks_encoded_twice_stays(text: str):
+    """Words that begin like such text are left alone."""
+    assert decode_text(text.encode(), "utf-8") == text
 
 
 def test_seven_bit_charsets_keep_their_codec():

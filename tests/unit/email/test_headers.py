@@ -39,6 +39,18 @@ def _escaped(content: bytes) -> str:
         ("=?utf-8*ru?Q?=D0=9F?=", "П"),  # RFC 2231 language
         ("=?windows-1251?B?0J/RgNC40LLQtdGC?=", "Привет"),  # a charset that lies
         ("=?x-unknown?Q?abc?=", "abc"),
+        ("=?unknown-8bit?B?z/Do4uXy?=", "Привет"),
+        ("=??Q?abc?=", "abc"),
+        ("=? utf-8 ?Q? abc ?=", "abc"),
+        ("=?utf-8?Q?why??= x", "why? x"),
+        ("=?utf-8?Q?why?=3D?= x", "why?= x"),
+        ("=?utf-8?Q?=D0=9F?=text", "Пtext"),
+        ("=?utf-8?Q?a?==?utf-8?Q?b?=", "ab"),
+        ("=?utf-8?B?0J/RgN?= =?utf-8?B?C40LLQtdGC?=", "Привет"),  # base64 cut anywhere
+        ("=?utf-8?B?0J/RgA==0LjQstC10YI=?=", "Привет"),  # padding inside
+        ("=?utf-8?B?0J/RgNC4?=\t=?utf-8?Q?=D0=B2=D0=B5=D1=82?=", "Привет"),  # both encodings
+        ("=?utf-8?B?PT91dGYtOD9CPzBKL1JnTkM0MExMUXRkR0M/PQ==?=", "Привет"),  # encoded twice
+        ("=?koi8-r?B?8NLJ18XU?= =?utf-8?B?0JzQuNGA?=", "ПриветМир"),
         ('"=?utf-8?Q?q?="', '"q"'),
         ("a=?b", "a=?b"),
         (_escaped("Привет".encode()), "Привет"),
@@ -92,6 +104,17 @@ def test_header_text_is_total(content: bytes):
         ("a@b@c.ru", []),
         ("<a\x00@b.ru>", []),
         (_escaped("Иван <иван@почта.рф>".encode()), [("иван@почта.рф", "Иван")]),
+        ("=?utf-8?Q?Petrov,_Ivan?= <a@b.ru>, =?utf-8?Q?X?= <c@d.ru>", [("a@b.ru", "Petrov, Ivan"), ("c@d.ru", "X")]),
+        ("=?utf-8?Q?Ivan_<ivan@x.org>?=", [("ivan@x.org", "Ivan")]),
+        ("=?utf-8?Q?a@b.ru?= <a@b.ru>", [("a@b.ru", "a@b.ru")]),
+        ("Petrov, Ivan <a@b.ru>", [("a@b.ru", "Petrov, Ivan")]),
+        ("Ivan@home <a@b.ru>", [("a@b.ru", "Ivan@home")]),
+        ("Ivan <a@b.ru", [("a@b.ru", "Ivan")]),
+        ("Ivan a@b.ru", [("a@b.ru", "Ivan")]),
+        ("a@b.ru c@d.ru", [("a@b.ru", ""), ("c@d.ru", "")]),
+        ("a@b.ru (Ivan)", [("a@b.ru", "Ivan")]),
+        ('"Ivan \\"Vanya\\" P" <a@b.ru>', [("a@b.ru", 'Ivan "Vanya" P')]),
+        ("<@a,@b:c@d.ru>", [("c@d.ru", "")]),
     ],
 )
 def test_addresses(raw: str, addresses: list[tuple[str, str]]):

@@ -46,7 +46,7 @@ EXPECTED: list[tuple[str, dict[str, Any]]] = [
     ("japanese_attachment", {"files": ("てすと.txt",)}),
     ("japanese_iso_2022", {"subject": "まみむめも", "text": "すみません。"}),
     ("ks_c_5601-1987", {"text": "스티해"}),
-    ("report_422", {"automatic": True, "files": ("attachment-1.txt", "attachment-2")}),
+    ("report_422", {"automatic": True, "files": ("attachment-1.txt", "attachment-2.txt")}),
     ("multipart_report_multiple_status", {"automatic": True}),
     ("basic_email", {"sender": "test@lindsaar.net", "subject": "Testing 123"}),
     ("raw_email_reply", {"clean_text": "Message body"}),

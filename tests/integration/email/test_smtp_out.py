@@ -1,11 +1,16 @@
 """Answers out over a real relay."""
 
 import asyncio
+import base64
 import hashlib
 from email import message_from_bytes, policy
+from pathlib import Path
 from typing import Any
 
+import dkim
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from uuid_utils.compat import uuid7
 
 from appeals.envelope import Attachment, ContactPoint, ContactPointKind
@@ -15,7 +20,7 @@ from config.settings import EmailSettings
 from connectors.base import HealthState, OutboundMessage
 from connectors.email.composer import Composer
 
-from .conftest import Office
+from .conftest import Office, OpenOffice
 
 
 def _message(content: bytes = b"", **changes: Any) -> OutboundMessage:
@@ -201,3 +206,39 @@ def test_the_sender_may_have_a_name():
     assert composer.reply_address("t") == "appeals+t@example.org"
     with pytest.raises(ConfigurationError):
         Composer("nobody", mailboxes=EmailSettings().mailboxes)
+
+
+async def test_a_signed_mail_verifies_at_its_destination(open_office: OpenOffice, tmp_path: Path):
+    """What arrives, with Cyrillic, long lines, dots and a file, still carries a valid signature of each key."""
+    records = {}
+    keys = []
+    for selector, private, kind in (
+        ("r", rsa.generate_private_key(public_exponent=65537, key_size=2048), "rsa"),
+        ("e", ed25519.Ed25519PrivateKey.generate(), "ed25519"),
+    ):
+        file = tmp_path / f"{selector}.pem"
+        pkcs8 = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        file.write_bytes(private.private_bytes(*pkcs8))
+        form = (
+            (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+            if kind == "rsa"
+            else (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        )
+        public = base64.b64encode(private.public_key().public_bytes(*form)).decode()
+        records[f"{selector}._domainkey.okno.localhost."] = f"v=DKIM1; k={kind}; p={public}".encode()
+        keys.append({"selector": selector, "key_file": file})
+    office = await open_office(dkim=keys, sender="Администрация города <appeals@okno.localhost>")
+    content = b"%PDF-1.7 \x00\xff"
+    attachment = Attachment(
+        name="ответ.pdf",
+        declared_media_type="application/pdf",
+        detected_media_type="application/pdf",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+    )
+    await office.connector.send(_message(content, attachments=(attachment,), text="Дом\n.\n..\n" + "слово " * 300))
+    await office.connector.send(_message(text=".\nFrom here\n" + "word " * 300))
+    for caught in await office.relay.wait_for(2):
+        for index in (0, 1):
+            message = dkim.DKIM(caught.content)
+            assert message.verify(idx=index, dnsfunc=lambda name, timeout=5: records[name.decode()])  # noqa: ARG005

@@ -1,5 +1,6 @@
 """Two corpora of real and of odd mails: what each must yield, and that the standard library reads nothing better."""
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -41,7 +42,7 @@ def _cpython_corpus() -> dict[str, Path]:
     except ImportError:
         found = None
     installed = Path(found.origin).parent / "data" if found is not None and found.origin is not None else None
-    folders = [folder for folder in (SHARED / "mail_cpython", installed) if folder is not None and folder.is_dir()]
+    folders = [folder for folder in (installed, SHARED / "mail_cpython") if folder is not None and folder.is_dir()]
     return {f"mail_cpython/{path.name}": path for folder in folders for path in sorted(folder.glob("msg_*.txt"))}
 
 
@@ -57,6 +58,11 @@ def _mikel_corpus() -> dict[str, Path]:
 
 
 CORPUS = {**_mikel_corpus(), **_cpython_corpus()}
+
+
+def _edition(raw: bytes) -> str:
+    """Return a name of the file's content, line ends aside: other versions of Python may have other test mails."""
+    return hashlib.sha256(raw.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def summary(mail: ParsedMail) -> dict[str, Any]:
@@ -78,9 +84,11 @@ def summary(mail: ParsedMail) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(CORPUS))
 def test_each_mail_yields_what_the_table_says(name: str):
     """Subject, sender, text, files and marks of each mail are those that a reader would find."""
-    if name not in EXPECTED:
-        pytest.skip("a mail of a newer Python; it is parsed below")
-    assert summary(parse_mail(CORPUS[name].read_bytes())) == EXPECTED[name]
+    raw = CORPUS[name].read_bytes()
+    expected = EXPECTED.get(name, {})
+    if expected.get("sha256") != _edition(raw):
+        pytest.skip("a mail as another Python has it; it is parsed below")
+    assert {"sha256": _edition(raw), **summary(parse_mail(raw))} == expected
 
 
 def test_the_corpora_are_there():

@@ -49,6 +49,7 @@ class FolderReader:
         self._stopping = threading.Event()
         self._finished = asyncio.Event()
         self._session: ImapSession | None = None
+        self._first: FolderCursor | None = None
         self._lock = threading.Lock()  # over `_session`: stop() hangs up what the thread is just opening
         self._trouble = "not yet connected"  # empty while it is read
 
@@ -166,7 +167,7 @@ class FolderReader:
         """Return where to go on, committed if it is anew."""
         cursor = self._wait_for(self._intake.cursor())
         if cursor is None:
-            cursor = first_cursor(state, self._mailbox, now=self._intake.now(), timezone=self._intake.timezone)
+            cursor = self._first_cursor(state)
         elif why := renumbering(cursor, state, last=self._last(session, cursor)):
             logger.warning("imap.numbered_anew", mailbox=self._mailbox.key, folder=self._folder, why=why)
             cursor = restarted(cursor, state)
@@ -174,6 +175,12 @@ class FolderReader:
             return cursor
         self._wait_for(self._intake.save(cursor))
         return cursor
+
+    def _first_cursor(self, state: FolderState) -> FolderCursor:
+        """Return where to begin: the same place until it is committed, or what comes meanwhile would pass for old."""
+        if self._first is None or self._first.uidvalidity != state.uidvalidity:
+            self._first = first_cursor(state, self._mailbox, now=self._intake.now(), timezone=self._intake.timezone)
+        return self._first
 
     @staticmethod
     def _last(session: ImapSession, cursor: FolderCursor) -> Any:

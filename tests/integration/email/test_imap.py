@@ -214,6 +214,21 @@ async def test_a_kill_between_commit_and_cursor(office: ImapOffice, user: MailUs
     assert sorted(office.subjects) == sorted(f"Отопление {number}" for number in range(6))
 
 
+async def test_a_registry_that_is_down_at_the_first_connection(dovecot_server: DovecotServer, user: MailUser):
+    """What comes between the first connection and the first commit of the cursor is new mail, not old."""
+    user.deliver(mail(1))
+    office = ImapOffice(mailbox(dovecot_server, user, since="new"))
+    office.cursors.failures = 1_000_000
+    async with office.running():
+        await office.until(lambda: office.cursors.puts > 0, what="tried")
+        user.deliver(mail(2))
+        tried = office.cursors.puts
+        await office.until(lambda: office.cursors.puts > tried + 1, what="tried again")
+        office.cursors.failures = 0
+        await office.settled(2)
+    assert office.subjects == ["Отопление 2"]
+
+
 async def test_a_registry_that_is_down(office: ImapOffice, user: MailUser):
     """Nothing can be kept: the cursor stays; when the registry is back all is taken in."""
     office.intake.register_error = TransientError("the registry is down")

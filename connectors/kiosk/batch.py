@@ -14,7 +14,7 @@ from aiohttp import web
 from appeals.errors import TransientError
 from config.settings import KioskSettings
 from connectors.in_hand import InHand
-from connectors.kiosk.batch_items import ArrayTooLargeError, BatchItem, batch_items, next_chunk
+from connectors.kiosk.batch_items import MAX_ARRAY_BYTES, ArrayTooLargeError, BatchItem, batch_items, next_chunk
 from connectors.kiosk.devices import Kiosk
 from connectors.kiosk.gate import KioskGate
 from connectors.kiosk.multipart import RawForm
@@ -22,7 +22,10 @@ from connectors.kiosk.receiver import FormReceiver, Held, Taken, taken_answer
 from connectors.kiosk.signature import SignatureCheck, SignatureRefusedError
 from connectors.problem import BROKEN_BODY, DEFAULT_RETRY_AFTER_S
 
-IN_FLIGHT = 128  # two groups of the intake: one is committed while the next is decoded
+FORMS_IN_FLIGHT = 128  # two groups of the intake: one is committed while the next is decoded
+BYTES_IN_FLIGHT = 32 * 1024 * 1024  # decoded, a form with photos takes a few times its size
+BATCHES_OF_A_KIOSK = 2  # at a time: a body is held on the disk before its signature can be checked
+BODY_TIMEOUT_S = 900.0  # the largest batch over 5 Mbit/s
 SPOOL_MEMORY_BYTES = 4 * 1024 * 1024  # a larger batch goes to a file
 PIECE_BYTES = 1024 * 1024
 NDJSON = "application/x-ndjson"
@@ -42,26 +45,39 @@ class BatchReceiver:
         self._gate = gate
         self._receiver = receiver
         self._in_hand = in_hand
+        self._running: Counter[str] = Counter()  # batches by kiosk
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer `POST /hooks/kiosk/{kiosk_id}/batch`."""
         kiosk = await self._gate.find(request)
-        if (request.content_length or 0) > self._settings.max_batch_bytes:
-            raise web.HTTPRequestEntityTooLarge(
-                max_size=self._settings.max_batch_bytes, actual_size=request.content_length or 0
-            )
+        if self._running[kiosk.id] >= BATCHES_OF_A_KIOSK:
+            raise TransientError(f"kiosk {kiosk.id} delivers {BATCHES_OF_A_KIOSK} batches already")
+        self._running[kiosk.id] += 1
+        try:
+            return await self._receive(kiosk, request)
+        finally:
+            self._running[kiosk.id] -= 1
+
+    async def _receive(self, kiosk: Kiosk, request: web.Request) -> web.StreamResponse:
+        limit = self._settings.max_batch_bytes
+        if (request.content_length or 0) > limit:
+            raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=request.content_length or 0)
         try:
             check = self._gate.begin(kiosk, request)
         except SignatureRefusedError as error:
             raise await self._gate.refusal(kiosk, error) from error
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES) as spool:
-            await self._fill(spool, request, check)
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    await self._fill(spool, request, check)
+            except TimeoutError as error:
+                raise web.HTTPRequestTimeout from error
             await self._gate.finish(kiosk, check)
             items = batch_items(spool, max_item_bytes=self._settings.max_body_bytes)
             try:
                 first = await asyncio.to_thread(next_chunk, items)
             except ArrayTooLargeError as error:
-                raise web.HTTPRequestEntityTooLarge(max_size=0, actual_size=0) from error
+                raise web.HTTPRequestEntityTooLarge(max_size=MAX_ARRAY_BYTES, actual_size=0) from error
             return await self._answer(request, kiosk, first, items)
 
     async def _fill(self, spool: IO[bytes], request: web.Request, check: SignatureCheck) -> None:
@@ -92,18 +108,18 @@ class BatchReceiver:
         """Register all and stream the results. A kiosk that hangs up gets its forms registered all the same."""
         response = _Results(request)
         await response.begin()
-        room = asyncio.Semaphore(IN_FLIGHT)
+        room = _Room()
 
         async def take(item: BatchItem) -> None:
             try:
                 await response.write(await self._take(kiosk, item))
             finally:
-                room.release()
+                await room.leave(item)
 
         async with asyncio.TaskGroup() as group:
             while chunk:
                 for item in chunk:
-                    await room.acquire()
+                    await room.enter(item)
                     group.create_task(take(item))
                 chunk = await asyncio.to_thread(next_chunk, items)
         logger.info("connector.batch_taken", kiosk=kiosk.id, **response.counts)
@@ -129,6 +145,30 @@ class BatchReceiver:
         raise TypeError("only live forms are refused for their fields' sake")
 
 
+class _Room:
+    """Lets so many forms, and so many bytes of them, be worked on at a time; a single one of any size."""
+
+    def __init__(self) -> None:
+        self._forms = 0
+        self._bytes = 0
+        self._left = asyncio.Condition()
+
+    async def enter(self, item: BatchItem) -> None:
+        size = len(item.body or b"")
+        async with self._left:
+            await self._left.wait_for(
+                lambda: not self._forms or (self._forms < FORMS_IN_FLIGHT and self._bytes + size <= BYTES_IN_FLIGHT)
+            )
+            self._forms += 1
+            self._bytes += size
+
+    async def leave(self, item: BatchItem) -> None:
+        async with self._left:
+            self._forms -= 1
+            self._bytes -= len(item.body or b"")
+            self._left.notify_all()
+
+
 class _Results:
     """The streamed answer."""
 
@@ -149,8 +189,10 @@ class _Results:
 
     async def end(self) -> web.StreamResponse:
         await self._send({"summary": dict(self.counts)})
-        if not self._gone:
+        try:
             await self._response.write_eof()
+        except (ConnectionError, RuntimeError):
+            self._gone = True
         return self._response
 
     async def _send(self, line: dict[str, object]) -> None:

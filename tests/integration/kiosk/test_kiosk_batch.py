@@ -139,6 +139,39 @@ async def test_odd_batches_are_answered(kiosk: KioskClient, intake: RecordingInt
     assert results[-1]["summary"].get("items", 0) == len(intake.quarantined)
 
 
+async def test_large_forms_share_the_room(kiosk: KioskClient, intake: RecordingIntake, monkeypatch: pytest.MonkeyPatch):
+    """With room for one form's bytes only, all of them still come in, one after the other."""
+    monkeypatch.setattr("connectors.kiosk.batch.BYTES_IN_FLIGHT", 100)
+    _, results = await kiosk.deliver_batch([stored(number) for number in range(20)])
+    assert results[-1] == {"summary": {"items": 20, "registered": 20}}
+
+
+async def test_a_kiosk_delivers_few_batches_at_a_time(intake: RecordingIntake):
+    """Bodies lie on the disk before they can be checked: the third of one kiosk at a time is asked to wait."""
+    finish = asyncio.Event()
+
+    async def slowly():
+        yield b"{"
+        await finish.wait()
+        yield b"}"
+
+    connector = build(KIOSKS, make_ports(intake))
+    async with serving(connector) as base, aiohttp.ClientSession() as session:
+        kiosk = KioskClient(hook_url=f"{base}/hooks/kiosk/hall-1", secret=SECRET, session=session)
+        headers, url = sign("{}", secret=SECRET, message_id="m"), f"{kiosk.hook_url}/batch"
+        slow = [asyncio.create_task(session.post(url, data=slowly(), headers=headers)) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while connector._batch._running["hall-1"] < 2:
+                await asyncio.sleep(0)
+        async with session.post(url, data="{}", headers=headers) as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "10")
+        finish.set()
+        for response in await asyncio.gather(*slow):
+            assert response.status == 207
+            await response.read()
+        assert (await post_batch(kiosk, b"{}"))[0] == 207
+
+
 async def test_an_unsigned_or_too_large_batch_is_refused_whole(kiosk: KioskClient, intake: RecordingIntake):
     """401 and 413 as problems; not one of its forms is kept."""
     body = json.dumps(stored(1)).encode()

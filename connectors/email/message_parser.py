@@ -48,9 +48,10 @@ class ParsedMail:
     marks: tuple[str, ...] = ()  # see `AppealEnvelope.marks`
 
 
-def parse_mail(raw: bytes, *, mail_from: str | None = None) -> ParsedMail:
-    """Return `raw` decoded. `mail_from`: sender of the SMTP envelope, "" for `<>`, None if not known.
+def parse_mail(raw: bytes, *, mail_from: str | None = None, own_domain: str | None = None) -> ParsedMail:
+    """Return `raw` decoded.
 
+    `mail_from`: sender of the SMTP envelope, "" for `<>`, None if not known; `own_domain`: of our message ids.
     Total: any bytes are a mail of some sort. What is nested, divided or long beyond reason is read up to the limits
     and marked `truncated`. The same bytes give the same result.
     """
@@ -61,7 +62,7 @@ def parse_mail(raw: bytes, *, mail_from: str | None = None) -> ParsedMail:
     reply_to = next(iter(parse_addresses(headers.get_all("reply-to"))), None)
     in_reply_to = _references(headers)
     report = read_report(root, sender=sender, mail_from=mail_from)
-    own_id = own_message_id(headers)
+    own_id = own_message_id(headers, domain=own_domain)
     subject = headers.text("subject")[:MAX_SUBJECT_CHARS].rstrip()
     texts = _texts(body, subject=subject, is_reply=bool(in_reply_to))
     kind = automatic_kind(

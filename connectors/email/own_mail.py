@@ -35,15 +35,18 @@ def find_own_ids(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_OWN_ID_IN_TEXT.findall(text)))
 
 
-def own_message_id(headers: Headers) -> str | None:
+def own_message_id(headers: Headers, *, domain: str | None = None) -> str | None:
     """Return the id under which we sent this very mail; None if it is not ours coming back.
 
-    An answer to a mail of ours has an id of its own, and no mail program copies our header into it.
+    `domain`: that of our message ids; others make ids of this form, too. None: any. Our own header needs no domain: an
+    answer to a mail of ours has an id of its own, and no mail program copies our header into it.
     """
-    for name in (MARKER_HEADER.lower(), "message-id"):
-        for message_id in parse_message_ids(headers.get(name)):
-            if is_own_form(message_id):
-                return message_id
+    for message_id in parse_message_ids(headers.get(MARKER_HEADER.lower())):
+        if is_own_form(message_id):
+            return message_id
+    for message_id in parse_message_ids(headers.get("message-id")):
+        if is_own_form(message_id) and (domain is None or message_id.lower().endswith(f"@{domain.lower()}")):
+            return message_id
     return None
 
 

@@ -130,7 +130,7 @@ class MailReceiver:
 
     def _decode(self, raw: bytes, smtp: SmtpEnvelope) -> _Decoded:
         try:
-            mail = parse_mail(raw, mail_from=smtp.mail_from)
+            mail = parse_mail(raw, mail_from=smtp.mail_from, own_domain=self._hostname or None)
             envelope, contents = build_envelope(
                 mail,
                 raw,

@@ -120,6 +120,16 @@ def test_our_own_mail_is_recognised_by_either_header():
     assert (answer.own_message_id, answer.automatic) == (None, False)
 
 
+def test_anothers_id_of_our_form_is_not_ours():
+    """Where our domain is known, a mail of another system with ids like ours is a person's; our own header needs none."""
+    raw = f"From: x@y.example\nMessage-ID: <{OURS}>\n\nx".encode()
+    assert parse_mail(raw, own_domain="OKNO.example").own_message_id == OURS
+    other = parse_mail(raw, own_domain="office.example")
+    assert (other.own_message_id, other.automatic) == (None, False)
+    marked = f"X-Okno-Message-ID: <{OURS}>\n".encode() + raw
+    assert parse_mail(marked, own_domain="office.example").own_message_id == OURS
+
+
 @pytest.mark.parametrize(
     ("message_id", "own"),
     [

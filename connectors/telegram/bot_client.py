@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
@@ -217,10 +218,15 @@ class BotClient:
             raise PermanentError(f"larger than {max_bytes} bytes")
         return content
 
-    async def send_text(self, chat_id: int, text: str, placement: Placement = Placement()) -> Message:
-        """Send plain text, at most 4,096 UTF-16 units. Raises TransientError, PermanentError or ChatMovedError."""
+    async def send_text(
+        self, chat_id: int, text: str, placement: Placement = Placement(), *, patience_s: float = math.inf
+    ) -> Message:
+        """Send plain text, at most 4,096 UTF-16 units; it may wait for its turn, up to `patience_s`.
+
+        Raises TransientError, PermanentError or ChatMovedError.
+        """
         no_preview = LinkPreviewOptions(is_disabled=True)  # fetching a link we send is nobody's business
-        await self._wait_for_place(chat_id)
+        await self._wait_for_place(chat_id, patience_s)
         call = self.bot.send_message(chat_id, text, link_preview_options=no_preview, **placement.options())
         return await self._sent(call)
 
@@ -252,11 +258,14 @@ class BotClient:
         except TelegramError as error:
             raise _translated(error) from error
 
-    async def _wait_for_place(self, chat_id: int) -> None:
+    async def _wait_for_place(self, chat_id: int, patience_s: float = math.inf) -> None:
         now_s = time.monotonic()
         if blocked_s := self._pacer.blocked_s(now_s):
             raise TransientError("Telegram asked us to wait (flood control)", retry_after_s=blocked_s)
-        await asyncio.sleep(self._pacer.take(chat_id, now_s))
+        wait_s = self._pacer.take(chat_id, now_s, patience_s=patience_s)
+        if wait_s is None:
+            raise TransientError("too many messages to this chat at once")
+        await asyncio.sleep(wait_s)
 
     async def _sent(self, call: Awaitable[Result]) -> Result:
         try:

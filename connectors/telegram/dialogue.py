@@ -23,6 +23,7 @@ logger = structlog.get_logger(__name__)
 
 ASK_CONSENT_AGAIN_AFTER = timedelta(days=1)
 TEXT_ID_CHARS = 8
+PATIENCE_S = 0.2  # whoever sends commands faster than Telegram takes answers must not hold up the others' messages
 
 
 class Dialogue:
@@ -62,7 +63,7 @@ class Dialogue:
     async def say(self, chat: int, text: str, keyboard: InlineKeyboardMarkup | None = None) -> bool:
         """Send one text; False if Telegram did not take it."""
         try:
-            await self._client.send_text(chat, text, Placement(keyboard=keyboard))
+            await self._client.send_text(chat, text, Placement(keyboard=keyboard), patience_s=PATIENCE_S)
         except OknoError as error:
             logger.warning("connector.dialogue_failed", connector=self._connector, reason=str(error))
             return False

@@ -4,6 +4,7 @@ Some 30 messages a second in all, one a second in a chat with short bursts allow
 for the whole bot.
 """
 
+import math
 from collections import OrderedDict
 
 PER_SECOND = 30.0
@@ -20,11 +21,16 @@ class _Bucket:
         self._rate, self._burst = rate, burst
         self._room, self._at_s = burst, now_s
 
-    def take(self, now_s: float) -> float:
-        """Take one place; return how many seconds to wait for it."""
-        self._room = min(self._burst, self._room + (now_s - self._at_s) * self._rate) - 1
-        self._at_s = now_s
-        return max(0.0, -self._room / self._rate)
+    def wait_s(self, now_s: float) -> float:
+        """Return how many seconds the next place is away."""
+        return max(0.0, (1 - self._filled(now_s)) / self._rate)
+
+    def take(self, now_s: float) -> None:
+        """Take one place."""
+        self._room, self._at_s = self._filled(now_s) - 1, now_s
+
+    def _filled(self, now_s: float) -> float:
+        return min(self._burst, self._room + (now_s - self._at_s) * self._rate)
 
 
 class Pacer:
@@ -35,15 +41,23 @@ class Pacer:
         self._chats: OrderedDict[int, _Bucket] = OrderedDict()
         self._blocked_until_s = 0.0
 
-    def take(self, chat: int, now_s: float) -> float:
-        """Take a place for one message to `chat`; return the seconds to wait before it is sent."""
+    def take(self, chat: int, now_s: float, *, patience_s: float = math.inf) -> float | None:
+        """Take a place for one message to `chat`; return the seconds to wait before it is sent.
+
+        None: that would be more than `patience_s`; nothing is taken.
+        """
         if self._all is None:
             self._all = _Bucket(PER_SECOND, BURST, now_s)
         bucket = self._chats.setdefault(chat, _Bucket(PER_CHAT_SECOND, CHAT_BURST, now_s))
         self._chats.move_to_end(chat)
         if len(self._chats) > MAX_CHATS_REMEMBERED:
             self._chats.popitem(last=False)
-        return max(self._all.take(now_s), bucket.take(now_s))
+        wait_s = max(self._all.wait_s(now_s), bucket.wait_s(now_s))
+        if wait_s > patience_s:
+            return None
+        self._all.take(now_s)
+        bucket.take(now_s)
+        return wait_s
 
     def block(self, seconds: float, now_s: float) -> None:
         """Note that Telegram wants nothing for so long."""

@@ -156,6 +156,17 @@ async def test_words_behind_a_slash_are_registered(api: BotApi, intake: Recordin
     assert intake.only.text == text
 
 
+async def test_commands_in_a_row_hold_nobody_up(api: BotApi, intake: RecordingIntake, polling: Polling):
+    """Who sends forty commands at once gets a few answers; the others' messages do not wait for it."""
+    for _ in range(40):
+        api.inject_message("/help", chat_id=ANNA)
+    api.inject_message("Вода", chat_id=BORIS)
+    async with polling():
+        await api.wait_until_confirmed()
+    assert intake.only.text == "Вода"
+    assert 5 <= len(api.sent) <= 10
+
+
 async def test_unknown_command_is_said_to_be_one(api: BotApi, intake: RecordingIntake, polling: Polling):
     """A lone unknown command is answered, and the citizen knows that nothing was registered."""
     api.inject_message("/statistics")

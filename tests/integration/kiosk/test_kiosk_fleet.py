@@ -173,6 +173,22 @@ async def test_any_signed_bytes_are_answered(fleet: Fleet, body: bytes, hook: st
     assert status == 200 or 400 <= status < 500
 
 
+@given(
+    body=st.binary(max_size=200),
+    hook=st.sampled_from(["", "/batch", "/health", "/receipt"]),
+    headers=st.dictionaries(
+        st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "content-type"]),
+        st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30),
+    ),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_any_unsigned_bytes_are_refused(fleet: Fleet, body: bytes, hook: str, headers: dict[str, str]):
+    """401 as a problem at each hook, whatever the headers say; only the refusal of a right key's clock is noted."""
+    async with fleet.session.post(f"{fleet.url}/hooks/kiosk/hall-1{hook}", data=body, headers=headers) as response:
+        assert (response.status, response.content_type) == (401, "application/problem+json")
+    assert fleet.cursors.values == {}
+
+
 @given(body=st.binary(max_size=200) | st.sampled_from([b'{"code": ""}', b'{"code": 5}', b'{"code": "\\ud800"}']))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_bytes_enrol_nobody(fleet: Fleet, body: bytes):

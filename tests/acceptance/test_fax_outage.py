@@ -61,4 +61,4 @@ async def test_faxes_whose_pages_expire_survive_a_kill(tmp_path: Path):
             await eventually(all_there, what="the three faxes", timeout_s=WAIT_S)
             assert await marks() == {"fax-late": (), "fax-expired": (), "fax-gone": ("pages_missing",)}
             assert await daemon.stop() == 0
-        assert not daemon.faults()
+        assert not daemon.errors()

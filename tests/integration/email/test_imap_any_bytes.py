@@ -299,3 +299,33 @@ async def test_passwords_go_over_no_plain_connection_that_refuses_them():
     script = _script(capabilities="IMAP4rev1 STARTTLS LOGINDISABLED")
     await _read(script, lambda office: "takes no password on this connection" in office.trouble)
     assert "LOGIN" not in script.commands
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "after", "expected"),
+    [
+        ("IMAP4rev1 MOVE UIDPLUS", "move:Done", ["UID MOVE"]),
+        ("IMAP4rev1 UIDPLUS", "move:Done", ["UID COPY", "UID STORE", "UID EXPUNGE"]),
+        ("IMAP4rev1", "move:Done", ["UID COPY", "UID STORE"]),
+        ("IMAP4rev1 UIDPLUS", "delete", ["UID STORE", "UID EXPUNGE"]),
+        ("IMAP4rev1", "delete", ["UID STORE"]),  # EXPUNGE alone would take what people have marked as well
+        ("IMAP4rev1", "mark_seen", ["UID STORE"]),
+    ],
+)
+async def test_servers_that_can_do_less(capabilities: str, after: str, expected: list[str]):
+    """Moving and deleting by what a server offers, and never more than our own mails."""
+    script = _script(capabilities=capabilities)
+    office = await _read(script, after=after, poll_interval_s=5)
+    assert len(office.subjects) == MAILS
+    done = [command for command in script.commands if command in {"UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE"}]
+    assert done == expected
+    assert "EXPUNGE" not in script.commands
+
+
+async def test_a_connection_that_ends_whenever_mails_are_moved():
+    """Moving never works: after a few tries the mails are let be, and the mailbox is read on."""
+    script = _script(intrude=lambda command, answer: None if command == "UID MOVE" else answer)
+    script.capabilities = "IMAP4rev1 IDLE MOVE"
+    office = await _read(script, after="move:Done")
+    assert len(office.subjects) == MAILS
+    assert script.commands.count("UID MOVE") == imap_batches.MAX_DISPOSE_TRIES

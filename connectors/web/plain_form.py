@@ -96,7 +96,7 @@ class PlainForm:
             submission, kept = await self._take_in(request, NO_PROOF, doubt_of=self._doubt)
         except FormRefusedError as error:
             return self._form_again(language, typed=error.typed, faults=error.faults)
-        except (DecodeError, web.HTTPBadRequest):
+        except (DecodeError, web.HTTPBadRequest, web.HTTPRequestTimeout):
             return self._told("invalid_request", language=language, status=HTTPStatus.BAD_REQUEST)
         except web.HTTPRequestEntityTooLarge:
             return self._told("too_large", language=language, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

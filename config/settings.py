@@ -356,7 +356,7 @@ class WebSettings(_Section):
 
     enabled: bool = False
     consent: ConsentText = ConsentText()
-    answer_by: tuple[Literal["email", "phone"], ...] = ("email", "phone")  # what the form offers beside the page itself
+    answer_by: tuple[Literal["email", "phone"], ...] = ("email",)  # what the form offers beside the page itself
     default_region: str = "RU"  # how to read telephone numbers without a country code
     max_text_chars: int = Field(default=20_000, ge=100, le=200_000)
     max_files: int = Field(default=10, ge=0, le=50)

@@ -84,7 +84,7 @@ def _settings(options: DemoOptions, city: City) -> Settings:
             "data_dir": options.data,
             "http": {"port": options.port},
             "office": {"name": "Okno demo"},
-            "web": {"enabled": True},
+            "web": {"enabled": True, "answer_by": ["email", "phone"]},
             "paper": {"enabled": True},
             "routing": {"offer_timeout_s": 120, "wrap_up_s": 2, "timeout_delay_s": 5},
             "log": {"level": "error"},

@@ -66,6 +66,12 @@ def _oddities(settings: Settings) -> list[str]:
         odd.append("note: kiosk.devices is empty: only kiosks that `okno kiosk add` made are let in")
     if not settings.http.public_url and settings.sms.enabled:
         odd.append("warning: http.public_url is empty: signatures of hooks are made over the public address")
+    if settings.web.enabled:
+        odd += [
+            f"warning: web.answer_by offers {way}, but {channel}.enabled is false: those answers stay on the page"
+            for way, channel in (("email", "email"), ("phone", "sms"))
+            if way in settings.web.answer_by and not getattr(settings, channel).enabled
+        ]
     if settings.connectors:
         odd.append(
             f"note: connectors {', '.join(settings.connectors)} come from entry points of group {CONNECTOR_GROUP}"

@@ -10,7 +10,9 @@ from config.taxonomy import load_taxonomy
 from connectors.web.form_data import FormData, FormFile
 from connectors.web.submission import FormRefusedError, consent_mark, phone_number, read_submission
 
-SETTINGS = WebSettings(max_files=2, max_file_bytes=1024, max_total_bytes=1500, max_text_chars=100)
+SETTINGS = WebSettings(
+    answer_by=("email", "phone"), max_files=2, max_file_bytes=1024, max_total_bytes=1500, max_text_chars=100
+)
 TAXONOMY = load_taxonomy()
 ID = "0123456789abcdef" * 2
 WHOLE = {

@@ -145,6 +145,19 @@ async def test_a_lost_answer_and_a_reload_give_one_number(page_office: Office, o
     assert len(await page_office.registry.list_appeals(limit=10)) == 1
 
 
+async def test_a_server_that_was_away_gets_it_when_it_is_back(page_office: Office, open_page: OpenPage):
+    """The listener is gone while the citizen sends; nothing is lost, nothing is doubled."""
+    page = await open_page(f"{page_office.url}/write")
+    await fill(page)
+    await page_office.stop_site()
+    await send(page)
+    await expect(page.get_by_text("Нет связи. Обращение сохранено")).to_be_visible()
+    await page_office.start_site()
+    await page.get_by_role("button", name="Отправить сейчас").click()
+    number = await number_on(page)
+    assert [appeal.number for appeal in await page_office.registry.list_appeals(limit=10)] == [number]
+
+
 async def test_a_server_that_is_busy_is_asked_again(page_office: Office, open_page: OpenPage):
     """503 is told in words; the citizen may go back to the text, or send at once."""
     page = await open_page(f"{page_office.url}/write")

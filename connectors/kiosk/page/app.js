@@ -32,7 +32,7 @@ async function begin() {
   await kiosk.load();
   await loadCatalogue();
   speak(catalogue?.languages[0] ?? "ru");
-  kiosk.onServiceState(() => !current && home());
+  kiosk.onServiceState(() => atHome && home()); // never from under a citizen
   delivery.onChange(() => void drawFoot());
   delivery.begin();
   addEventListener("online", () => void refresh());
@@ -201,11 +201,11 @@ async function submit(view, send) {
   send.textContent = say("sending");
   announcer.textContent = say("sending");
   try {
-    const reference = delivery.newReference();
-    const outcome = await delivery.deliver(await filledIn(view, reference));
+    const form = await prepared(view);
+    const outcome = await delivery.deliver(form);
     if (current !== view) return; // the citizen has gone: it is delivered or kept all the same
     if (outcome.errors) view.show(outcome.errors);
-    else showOutcome(outcome, reference);
+    else showOutcome(outcome, form.id);
   } catch {
     announcer.textContent = say("broken");
     view.show([{ field: "", message: say("broken") }]);
@@ -215,7 +215,15 @@ async function submit(view, send) {
   }
 }
 
-async function filledIn(view, reference) {
+// The same words sent again after a fault are the same form: the daemon may have it already.
+async function prepared(view) {
+  const form = await filledIn(view);
+  const content = JSON.stringify({ ...form, id: "", created_at: "" });
+  if (view.attempt?.content !== content) view.attempt = { content, form };
+  return view.attempt.form;
+}
+
+async function filledIn(view) {
   const attachments = [];
   for (const [field, files] of view.files) {
     for (const { name, blob } of files) {
@@ -224,7 +232,7 @@ async function filledIn(view, reference) {
   }
   return {
     schema: "okno.kiosk-submission/1",
-    id: reference,
+    id: delivery.newReference(),
     form: view.form.id,
     form_version: view.form.version,
     language: language(),

@@ -26,23 +26,33 @@ export const onChange = (changed) => {
 // disk first, and the daemon knows it again by its id.
 export async function deliver(form) {
   const json = JSON.stringify(form);
-  await store.keep(form.id, json, { notBefore: Date.now() + LIVE_MS });
+  const kept = await store.keep(form.id, json, { notBefore: Date.now() + LIVE_MS }).then(
+    () => true,
+    () => false, // the device's disk is full: then by the network alone
+  );
   try {
-    const response = await post("", json, { messageId: `msg_${form.id}` });
-    const answer = await response.json();
-    await settle(form.id, response.status, answer);
-    return answer.number ? answer : { taken: true };
+    return await deliverNow(form.id, json);
   } catch (error) {
-    if (!(error instanceof DeliveryError)) throw error;
-    if (error.status === 422 && error.problem.errors) {
-      await store.drop(form.id);
-      return { errors: error.problem.errors };
-    }
+    if (!kept) throw error;
+    if (!(error instanceof DeliveryError)) console.error(error); // it is kept all the same
     await store.release(form.id);
     return { stored: true };
   } finally {
     listener();
     plan();
+  }
+}
+
+async function deliverNow(id, json) {
+  try {
+    const response = await post("", json, { messageId: `msg_${id}` });
+    const answer = await response.json();
+    await settle(id, response.status, answer);
+    return answer.number ? answer : { taken: true };
+  } catch (error) {
+    if (error.status !== 422 || !error.problem.errors) throw error;
+    await store.drop(id);
+    return { errors: error.problem.errors };
   }
 }
 
@@ -101,9 +111,9 @@ async function deliverBatch() {
 }
 
 async function settle(id, status, answer) {
-  if (status === 200) await store.keepReceipt(id, { number: answer.number, code: answer.code });
-  else if (status === 202) await store.keepReceipt(id, { taken: true });
-  else return store.setAside(id);
+  if (status !== 200 && status !== 202) return store.setAside(id);
+  const receipt = status === 200 ? { number: answer.number, code: answer.code } : { taken: true };
+  await store.keepReceipt(id, receipt).catch(console.error); // the disk is full: the citizen has the number all the same
   return store.drop(id);
 }
 

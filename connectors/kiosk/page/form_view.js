@@ -10,6 +10,7 @@ const INPUTS = { text: "text", email: "email", phone: "tel", date: "date", numbe
 export class FormView {
   constructor(form) {
     this.form = form;
+    this.attempt = null; // the form as it was sent last, see app.js
     this.files = new Map(form.fields.filter((field) => field.type === "files").map((field) => [field.name, []]));
     this.summary = make("div", { class: "faults", role: "alert", tabIndex: -1, hidden: true });
     this.element = make(
@@ -48,7 +49,8 @@ export class FormView {
     if (!faults.length) return;
     const links = faults.map(({ field, message }) => {
       const title = this.form.fields.find((item) => item.name === field)?.title;
-      const link = button(`${title ? pick(title) : field}: ${message}`, () => this.#control(field)?.focus(), { class: "link" });
+      const text = title ? `${pick(title)}: ${message}` : message;
+      const link = button(text, () => this.#control(field)?.focus(), { class: "link" });
       return make("li", {}, link);
     });
     this.summary.append(make("h2", {}, say("faults")), make("ul", {}, links));
@@ -74,6 +76,7 @@ export class FormView {
 
   // Forget everything: what was typed, and the pictures.
   wipe() {
+    this.attempt = null;
     this.element.reset();
     for (const files of this.files.values()) for (const file of files.splice(0)) URL.revokeObjectURL(file.preview);
     this.element.replaceChildren();

@@ -64,18 +64,19 @@ export async function enrol(code) {
 export async function post(hook, body, { messageId, contentType = "application/json" }) {
   if (!identity) throw new DeliveryError(401);
   let response = await send(hook, body, { messageId, contentType });
-  if (response.status === 401 && (await response.clone().json()).title === "Clock refused") {
+  if (response.status === 401 && (await problemOf(response.clone())).title === "Clock refused") {
     response = await send(hook, body, { messageId, contentType }); // by the daemon's time, which we know now
   }
   if (response.ok) {
+    const type = response.headers.get("Content-Type") ?? "";
+    if (!/^application\/(json|x-ndjson)/.test(type)) throw new DeliveryError(0); // a hotspot's page, not the daemon
     setState(IN_SERVICE);
     return response;
   }
   const error = await refusal(response);
-  if (error.status === 403) setState(REVOKED);
-  if (error.status === 404 || (error.status === 401 && error.problem.title === "Signature refused")) {
-    if (hook !== "receipt") setState(NOT_ENROLLED);
-  }
+  const { title } = error.problem; // by our own words alone: a proxy's 403 shuts no kiosk out
+  if (title === "Revoked kiosk") setState(REVOKED);
+  if (title === "Unknown kiosk" || title === "Signature refused") setState(NOT_ENROLLED);
   throw error;
 }
 
@@ -108,9 +109,10 @@ async function ask(address, options) {
 
 async function refusal(response) {
   const retryAfter = Number(response.headers.get("Retry-After"));
-  const problem = await response.json().catch(() => ({}));
-  return new DeliveryError(response.status, problem, retryAfter > 0 ? retryAfter : null);
+  return new DeliveryError(response.status, await problemOf(response), retryAfter > 0 ? retryAfter : null);
 }
+
+const problemOf = (response) => response.json().catch(() => ({})); // a proxy's refusal is no problem document
 
 async function noteClock(header) {
   const theirs = Date.parse(header ?? "");
@@ -118,5 +120,5 @@ async function noteClock(header) {
   const found = theirs - Date.now();
   if (Math.abs(found - skewMs) < CLOCK_NOISE_MS) return;
   skewMs = Math.abs(found) < CLOCK_NOISE_MS ? 0 : found;
-  await put("settings", skewMs, "skew_ms");
+  await put("settings", skewMs, "skew_ms").catch(console.error); // it is asked anew after the next start
 }

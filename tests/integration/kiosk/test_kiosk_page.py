@@ -346,6 +346,48 @@ async def test_an_answer_that_got_lost_doubles_nothing(office: Office, open_kios
     assert len(await office.registry.list_appeals()) == 1
 
 
+async def test_a_hotspots_page_is_not_taken_for_the_daemon(office: Office, open_kiosk: Any) -> None:
+    """A hotspot answers everything with 200 or 403 and a page of its own: the form stays, and comes in later, once."""
+    page = await open_kiosk()
+    pattern = "**/hooks/kiosk/**"
+    for status in (200, 403):
+        await page.context.route(pattern, answering(status))
+        await fill_in(page, f"Гололёд во дворе, {status}.")
+        await send(page)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение сохранено")
+        await page.get_by_role("button", name="Готово").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text(HOME)
+        await page.context.unroute(pattern)
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await page.reload()
+    await expect(page.locator("footer")).to_have_attribute("data-stored", "0", timeout=20_000)
+    assert sorted(envelope.text[-4:-1] for envelope in await office.envelopes()) == ["200", "403"]
+
+
+def answering(status: int) -> Callable[[Route], Awaitable[None]]:
+    async def answer(route: Route) -> None:
+        await route.fulfill(status=status, body="<h1>Pay!")
+
+    return answer
+
+
+async def test_a_kiosk_whose_disk_is_full_still_delivers(office: Office, open_kiosk: Any) -> None:
+    """What cannot be kept goes by the network alone; without one the words stay on the screen."""
+    page = await open_kiosk()
+    await page.evaluate(
+        """() => { IDBObjectStore.prototype.put = () => { throw new DOMException("", "QuotaExceededError") } }"""
+    )
+    await fill_in(page, "Не работает домофон.")
+    await page.context.set_offline(True)
+    await send(page)
+    await expect(page.get_by_role("alert")).to_contain_text("Что-то пошло не так")
+    await expect(page.get_by_label("Текст обращения")).to_have_value("Не работает домофон.")
+    await page.context.set_offline(False)
+    await send(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Обращение принято")
+    assert len(await office.envelopes()) == 1
+
+
 async def test_a_kiosk_with_a_wrong_clock_goes_by_the_daemons(office: Office, open_kiosk: Any) -> None:
     """Three days slow: it is refused once, learns the time, delivers, and what it writes has the right time."""
     page = await open_kiosk(clock=datetime.now(UTC) - timedelta(days=3))

@@ -10,9 +10,9 @@ from connectors.email.double_encoding import undo_double_encoding
 MIN_PLAUSIBLE = 0.45  # score per letter; running Russian text scores 0.6–0.9, its mis-decodings below 0.3
 CLEAR_ADVANTAGE = 0.25  # by how much another charset must beat the declared one before the label is called a lie
 SLIGHT_ADVANTAGE = 0.02  # of two charsets that differ in capitals alone
+TWIN_ADVANTAGE = 0.1  # of the second of them where capitals say nothing for it
 SURE = 0.6  # score at which Cyrillic is believed even under a label of another script
 SURE_BYTES = 16  # some words: two Chinese letters can look like a Russian one
-LONG_BYTES = 100  # so many words that a mis-decoding cannot look right by chance
 RARE_ADVANTAGE = 0.15  # by how much a charset hardly in use must beat the common ones
 MAX_CHARSET_CHARS = 40  # IANA allows no more
 SAMPLE_BYTES = 600  # some ninety words tell charsets apart; keeps the guess cheap on long texts
@@ -21,7 +21,7 @@ MIN_WIDE_SHARE = 0.6  # of NUL and U+04xx high bytes at one parity: text of two 
 CYRILLIC_CHARSETS = ("cp1251", "mac_cyrillic", "koi8_r", "cp866", "iso8859_5")  # tried in this order; ties: the first
 _RARE_CHARSETS = frozenset({"iso8859_5"})
 _TWINS = {"cp1251", "mac_cyrillic"}  # the same bytes for small letters
-_LAST_TWIN = "mac_cyrillic"
+_FIRST_TWIN, _LAST_TWIN = "cp1251", "mac_cyrillic"
 _TWIN_CODECS = frozenset({"cp1251", "mac-cyrillic"})
 _WESTERN = frozenset({"iso8859-1", "cp1252", "iso8859-15", "latin_1"})
 _SINGLE_BYTE = _WESTERN | {codecs.lookup(name).name for name in (*CYRILLIC_CHARSETS, "koi8_u")}
@@ -87,6 +87,9 @@ _LETTER_WEIGHTS = dict(
 _TOP_WEIGHT = 24  # about the mean of running text: a score of 1
 _WORD_BEYOND_ASCII = re.compile(r"[a-zA-Z]*[^\W\d_a-zA-Z][^\W\d_]*")
 _GOOD_WORD = re.compile(r"(?<![^\W\d_])(?:[Ѐ-Я]?[а-ӿ]+|[Ѐ-Я]+)(?![^\W\d_])")  # small, capital, or titled Cyrillic
+_MAC_CAPITAL = re.compile(rb"(?<![\x80-\xff])[\x80-\x9f][\xe0-\xff]{2}")
+_CP1251_CAPITAL = re.compile(rb"(?<![\x80-\xff])[\xc0-\xde][\xe0-\xff]{2}")
+_TITLED_WORD = re.compile(r"(?<![^\W\d_])[Ѐ-Я][а-ӿ]{3}")
 _ODD_CHARACTERS = re.compile("[^\x00-\x7f\\w«»—–№…“”„’\u2022]")
 _CYRILLIC_RUN = re.compile(r"[Ѐ-ӿ]{2}")
 _CYRILLIC_LETTERS = re.compile(r"[Ѐ-ӿ]{4}")  # no Western word has four letters beyond ASCII in a row
@@ -170,9 +173,12 @@ def _decode_declared(content: bytes, codec: str) -> str:
 def _decode_single_byte(content: bytes, codec: str | None) -> str:
     """Decode bytes that are no UTF-8: the declared codec, or the Cyrillic one that reads clearly better."""
     sample = _sample(content)
-    declared = _cyrillic_score(sample.decode(codec, "replace")) if codec is not None else 0.0
-    if codec is not None and declared >= SURE and len(sample) >= LONG_BYTES and codec not in _TWIN_CODECS:
-        return content.decode(codec, "replace")
+    declared = 0.0
+    if codec is not None:
+        text = sample.decode(codec, "replace")
+        declared = _cyrillic_score(text)
+        if declared >= SURE and codec not in _TWIN_CODECS and _TITLED_WORD.search(text):
+            return content.decode(codec, "replace")
     best, score = _best_cyrillic(sample)
     if codec is not None:
         needed = SLIGHT_ADVANTAGE if {codec.replace("-", "_"), best} == _TWINS else CLEAR_ADVANTAGE
@@ -190,14 +196,27 @@ def _decode_single_byte(content: bytes, codec: str | None) -> str:
 
 def _best_cyrillic(sample: bytes) -> tuple[str, float]:
     """Return the Cyrillic charset that reads best, and its score."""
-    best, best_score = "", -1.0
+    best, best_score, is_titled = "", -1.0, False
     for name in CYRILLIC_CHARSETS:
-        score = _cyrillic_score(sample.decode(name, "replace")) - (RARE_ADVANTAGE if name in _RARE_CHARSETS else 0)
-        if score > best_score:
+        text = sample.decode(name, "replace")
+        score = _cyrillic_score(text) - (RARE_ADVANTAGE if name in _RARE_CHARSETS else 0)
+        needed = best_score
+        if name == _LAST_TWIN and best == _FIRST_TWIN and not _has_mac_capitals(sample):
+            needed += TWIN_ADVANTAGE
+        if score > needed:
             best, best_score = name, score
-        if best_score >= SURE and name == _LAST_TWIN and len(sample) >= LONG_BYTES:  # the others cannot come near
+            is_titled = _TITLED_WORD.search(text) is not None
+        if best_score >= SURE and is_titled and name == _LAST_TWIN:  # in the others such words are in odd case
             break
     return best or CYRILLIC_CHARSETS[0], best_score
+
+
+def _has_mac_capitals(sample: bytes) -> bool:
+    """Tell whether words begin more often with a capital of Mac Cyrillic than with one of windows-1251.
+
+    Both have the same small letters; a capital of the one is a dash or a quotation mark in the other.
+    """
+    return len(_MAC_CAPITAL.findall(sample)) > len(_CP1251_CAPITAL.findall(sample))
 
 
 def _reads(sample: bytes, codec: str, letters: re.Pattern[str]) -> bool:

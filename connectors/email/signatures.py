@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 MAX_SIGNATURE_LINES = 8  # filled lines after "С уважением," that may still be a signature
+MAX_CUTS = 6  # pieces of one signature
 TAIL_LINES = 40  # filled lines at the end in which a signature is looked for; "-- " anywhere
 MAX_MARKED_LINES = 15  # filled lines after a mark that is no standard one
 
@@ -54,55 +55,51 @@ def without_signature(lines: Sequence[str], *, is_reply: bool = False, may_be_em
     A signature that would leave nothing is the text itself, unless `may_be_empty`.
     """
     kept = list(lines)
-    for _ in range(4):  # a mark under a sign-off under "Sent from …": each is below the one before
-        shorter = _without_sent_by(_cut_at_mark(kept, may_be_empty=may_be_empty), is_reply=is_reply)
-        shorter = _without_name(_cut_at_sign_off(shorter, may_be_empty=may_be_empty))
-        if not may_be_empty and not any(line.strip() for line in shorter):
-            return kept
-        if len(shorter) == len(kept):
-            return shorter
+    for _ in range(MAX_CUTS):  # a mark under a sign-off under "Sent from …": each is below the one before
+        shorter = _cut_once(kept, is_reply=is_reply, may_be_empty=may_be_empty)
+        if shorter is None or not (may_be_empty or any(line.strip() for line in shorter)):
+            break
         kept = shorter
     return kept
 
 
-def _filled(lines: Sequence[str]) -> list[int]:
-    """Return which lines at the end say something, TAIL_LINES at most; the first of all lines that do is left out."""
-    first = next((index for index, line in enumerate(lines) if line and not line.isspace()), len(lines))
-    found: list[int] = []
-    for index in range(len(lines) - 1, first, -1):
-        if lines[index] and not lines[index].isspace():
-            found.append(index)
-            if len(found) == TAIL_LINES:
-                break
-    return found[::-1]
-
-
-def _candidates(lines: Sequence[str], *, may_be_empty: bool) -> list[int]:
-    """Return at which lines a signature may begin: at the first one only if it may be all there is."""
-    filled = _filled(lines)
-    if may_be_empty and len(filled) < TAIL_LINES:
-        first = next((index for index, line in enumerate(lines) if line.strip()), None)
-        return filled if first is None else [first, *filled]
-    return filled
-
-
-def _cut_at_mark(lines: list[str], *, may_be_empty: bool) -> list[str]:
-    """Cut at "-- " (RFC 3676 §4.3), or at a mark that some use instead with few lines after it."""
-    if "-- " in lines:
+def _cut_once(lines: list[str], *, is_reply: bool, may_be_empty: bool) -> list[str] | None:
+    """Return the lines with one piece of a signature less; None if there is none."""
+    if "-- " in lines:  # RFC 3676 §4.3
         index = lines.index("-- ")
         if may_be_empty or any(line.strip() for line in lines[:index]):
             return lines[:index]
     filled = _candidates(lines, may_be_empty=may_be_empty)
+    place = _mark_place(lines, filled)
+    if place is not None:
+        return lines[:place]
+    for index in filled:
+        if is_sent_by(lines[index]):
+            return lines[:index] if index == filled[-1] or is_reply else [*lines[:index], *lines[index + 1 :]]
+    shorter = _before_sign_off(lines, filled[-MAX_SIGNATURE_LINES:])
+    return _without_name(lines) if shorter is None else shorter
+
+
+def _candidates(lines: Sequence[str], *, may_be_empty: bool) -> list[int]:
+    """Return the last filled lines, TAIL_LINES at most; the first one of all only if the signature may be all."""
+    first = next((index for index, line in enumerate(lines) if line and not line.isspace()), len(lines))
+    start = first if may_be_empty else first + 1
+    begin = max(start, len(lines) - 3 * TAIL_LINES)
+    return [index for index in range(begin, len(lines)) if lines[index] and not lines[index].isspace()][-TAIL_LINES:]
+
+
+def _mark_place(lines: list[str], filled: list[int]) -> int | None:
+    """Return where "--" stands, or a mark that some use instead, with few lines after it."""
     for place, index in enumerate(filled):
         line = lines[index]
         if line[:1] not in "-_—–―=* \t":
             continue
         left = len(filled) - place - 1
         if line.strip() == "--" and left <= MAX_MARKED_LINES:
-            return lines[:index]
+            return index
         if 0 < left <= MAX_SIGNATURE_LINES and _MARK.fullmatch(line) and _is_signature(lines[index + 1 :], line):
-            return lines[:index]
-    return lines
+            return index
+    return None
 
 
 def _is_signature(lines: list[str], mark: str) -> bool:
@@ -121,30 +118,20 @@ def is_sent_by(line: str) -> bool:
     return _SENT_BY.fullmatch(bare) is not None and len(bare.split()) <= MAX_SENT_BY_WORDS and not bare.endswith(".")
 
 
-def _without_sent_by(lines: list[str], *, is_reply: bool) -> list[str]:
-    filled = _filled(lines)
-    for place, index in enumerate(filled):
-        if is_sent_by(lines[index]):
-            is_last = place == len(filled) - 1
-            return lines[:index] if is_last or is_reply else [*lines[:index], *lines[index + 1 :]]
-    return lines
-
-
-def _cut_at_sign_off(lines: list[str], *, may_be_empty: bool) -> list[str]:
+def _before_sign_off(lines: list[str], filled: list[int]) -> list[str] | None:
     """Cut at a sign-off with few lines after it; a postscript stays."""
-    filled = _candidates(lines, may_be_empty=may_be_empty)[-MAX_SIGNATURE_LINES:]
     for index in filled:
         line = lines[index]
         if len(line) <= 120 and len(line.split()) <= _WORDS_OF_A_SIGN_OFF and _SIGN_OFF.fullmatch(line):  # noqa: PLR2004
             postscript = next((later for later in filled if later > index and _POSTSCRIPT.match(lines[later])), None)
             return lines[:index] if postscript is None else [*lines[:index], *lines[postscript:]]
-    return lines
+    return None
 
 
-def _without_name(lines: list[str]) -> list[str]:
-    """Drop "-Name" as the last line; the first line of all is never dropped."""
+def _without_name(lines: list[str]) -> list[str] | None:
+    """Drop "-Name" as the last line; the first line of all is never dropped. None if there is no such line."""
     last = next((index for index in range(len(lines) - 1, -1, -1) if lines[index].strip()), None)
     if last is None or not lines[last].startswith("-") or _SIGNED_NAME.fullmatch(lines[last]) is None:
-        return lines
+        return None
     before = next((line for line in reversed(lines[:last]) if line.strip()), "-")
-    return lines if before.lstrip().startswith("-") else lines[:last]
+    return None if before.lstrip().startswith("-") else lines[:last]

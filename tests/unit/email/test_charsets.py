@@ -54,6 +54,15 @@ def test_one_word_is_enough(charset: str, word: str):
     assert decode_text(word.encode(charset)) == word
 
 
+@pytest.mark.parametrize(
+    "text", ["Здравствуйте", "Ремонт дороги", "Срок", "нет воды и света третий день", "НЕТ ВОДЫ И СВЕТА ТРЕТИЙ ДЕНЬ"]
+)
+@pytest.mark.parametrize("charset", ["cp1251", "koi8_r", "mac_cyrillic"])
+def test_case_does_not_mislead(charset: str, text: str):
+    """Capitals that are dashes in a sister charset, and texts all in one case, are read right without a label."""
+    assert decode_text(text.encode(charset)) == text
+
+
 @pytest.mark.parametrize("label", ["iso-8859-1", "cp1252", None])
 @pytest.mark.parametrize(
     "text", ["Le café est fermé à Besançon, où êtes-vous ?", "Größe für Äpfel über Straße", "naïve"]

@@ -19,7 +19,10 @@ _SIGNATURES = (  # what most files of citizens begin with: puremagic takes a mil
     (b"II*\x00", "image/tiff"),
     (b"MM\x00*", "image/tiff"),
 )
-_TEXT_KINDS = re.compile(rb"\s*(?:[<{%#]|BEGIN:|[!-9;-~]{1,60}:)")  # a text that may be of a kind of its own
+_TEXT_KINDS = re.compile(rb"\s*(?:[<{%#]|BEGIN:)")  # a text that may be of a kind of its own
+_MAIL = re.compile(
+    rb"(?:Return-Path|Received|Delivered-To|From|To|Message-ID|MIME-Version|Date|Subject|X-[\w-]+):", re.IGNORECASE
+)
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*")
 _DIRECTION_MARKS = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")  # hide or reverse "exe.jpg"
 _NOT_IN_NAMES = re.compile(r'[<>:"|?*\x00-\x1f]')
@@ -69,7 +72,7 @@ def detect_media_type(content: bytes) -> str:
         if content.startswith(signature):
             return media_type
     if content and _TEXT_KINDS.match(content) is None and _is_text(content[:SNIFF_BYTES]):
-        return "text/plain"
+        return "message/rfc822" if _MAIL.match(content) else "text/plain"
     return media.detect_media_type(content)
 
 

@@ -12,6 +12,8 @@ CLEAR_ADVANTAGE = 0.25  # by how much another charset must beat the declared one
 SLIGHT_ADVANTAGE = 0.02  # of two charsets that differ in capitals alone
 TWIN_ADVANTAGE = 0.1  # of the second of them where capitals say nothing for it
 SURE = 0.6  # score at which Cyrillic is believed even under a label of another script
+VERY_SURE = 0.8  # score at which what is hardly in use need not be tried
+SENTENCE_BYTES = 40
 SURE_BYTES = 16  # some words: two Chinese letters can look like a Russian one
 RARE_ADVANTAGE = 0.15  # by how much a charset hardly in use must beat the common ones
 MAX_CHARSET_CHARS = 40  # IANA allows no more
@@ -21,6 +23,7 @@ MIN_WIDE_SHARE = 0.6  # of NUL and U+04xx high bytes at one parity: text of two 
 CYRILLIC_CHARSETS = ("cp1251", "mac_cyrillic", "koi8_r", "cp866", "iso8859_5")  # tried in this order; ties: the first
 _RARE_CHARSETS = frozenset({"iso8859_5"})
 _TWINS = {"cp1251", "mac_cyrillic"}  # the same bytes for small letters
+_LAST_COMMON = "koi8_r"
 _FIRST_TWIN, _LAST_TWIN = "cp1251", "mac_cyrillic"
 _TWIN_CODECS = frozenset({"cp1251", "mac-cyrillic"})
 _WESTERN = frozenset({"iso8859-1", "cp1252", "iso8859-15", "latin_1"})
@@ -207,6 +210,8 @@ def _best_cyrillic(sample: bytes) -> tuple[str, float]:
             best, best_score = name, score
             is_titled = _TITLED_WORD.search(text) is not None
         if best_score >= SURE and is_titled and name == _LAST_TWIN:  # in the others such words are in odd case
+            break
+        if best_score >= VERY_SURE and name == _LAST_COMMON and len(sample) >= SENTENCE_BYTES:
             break
     return best or CYRILLIC_CHARSETS[0], best_score
 

@@ -19,6 +19,7 @@ from appeals.registration import Contents, QuarantineItem, Registration
 from appeals.reply import DeliveryState, ReplyKind
 from config.settings import OfficeSettings
 from config.taxonomy import Taxonomy, load_taxonomy
+from connectors.pages.renderer import PageRenderer
 
 
 class Intake(Protocol):
@@ -103,6 +104,7 @@ class ConnectorPorts:
     office: OfficeSettings = field(default_factory=OfficeSettings)
     taxonomy: Taxonomy = field(default_factory=load_taxonomy)
     client_address: Callable[[web.Request], str] = _peer_address  # behind a trusted proxy: what it says
+    pages: PageRenderer | None = None  # shared by the process, closed by who made it; None: a connector makes its own
     signing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))  # one for all processes; derive from it
 
 

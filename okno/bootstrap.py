@@ -192,6 +192,7 @@ def build_connectors(parts: Parts) -> list[Connector]:
         office=parts.settings.office,
         taxonomy=load_taxonomy(parts.settings.classifier.taxonomy),
         client_address=client_address(parts.settings.http),
+        pages=parts.pages,
         signing_key=connectors_key(parts.secret_key),
     )
     connectors = []

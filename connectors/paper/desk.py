@@ -44,12 +44,13 @@ class LetterDesk:
         self.settings = settings
         self._ports = ports
         self._connector = connector
-        self._pages = PageRenderer()
+        self._pages = ports.pages or PageRenderer()
         self._timezone = ZoneInfo(ports.office.timezone)
 
     async def close(self) -> None:
-        """End the processes that read scans. Idempotent."""
-        await self._pages.close()
+        """End the processes that read scans, unless others use them, too. Idempotent."""
+        if self._pages is not self._ports.pages:
+            await self._pages.close()
 
     @property
     def today(self) -> date:

@@ -17,6 +17,7 @@ from agent_console.uploads import OCTET_STREAM, TEXT, UploadShelf, clean_name
 from agent_console.views import UploadView
 from appeals.conversation import Conversation
 from appeals.envelope import Attachment
+from appeals.findings import INFECTED, is_risky
 
 SHOWN_IN_PLACE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", TEXT}
@@ -68,7 +69,6 @@ SHA256 = Parameter(
     description="The blob's hash",
     schema={"type": "string", "pattern": "^[0-9a-f]{64}$"},
 )
-INFECTED = "infected"  # the finding's code, before a colon and the name of what was found
 
 
 class FileApi:
@@ -132,7 +132,7 @@ class FileApi:
             content,
             name=attachment.name or "attachment",
             media_type=attachment.detected_media_type,
-            inline="download" not in request.query and not attachment.findings,
+            inline="download" not in request.query and not is_risky(attachment.findings),
         )
 
     async def raw(self, request: web.Request) -> web.Response:

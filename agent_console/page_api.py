@@ -18,6 +18,7 @@ from agent_console.views import EstimateRequest, EstimateView, PagesView
 from appeals.answer import answer_target
 from appeals.conversation import Conversation
 from appeals.envelope import AppealEnvelope
+from appeals.findings import is_risky
 
 PAGE_PX = 1_600  # the longer side of a rendered page: fax pages are read at about 200 dots an inch
 MAX_PAGE = 10_000
@@ -149,7 +150,7 @@ class PageApi:
         pictures: dict[str, str] = {}
         room = MAX_INLINE_BYTES
         for item in envelope.attachments:
-            if item.content_id is None or item.detected_media_type not in INLINE_TYPES or item.findings:
+            if item.content_id is None or item.detected_media_type not in INLINE_TYPES or is_risky(item.findings):
                 continue
             if item.size_bytes <= room:
                 room -= item.size_bytes

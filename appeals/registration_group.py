@@ -18,6 +18,7 @@ from appeals.appeal_rows import write_changed
 from appeals.bulk_rows import insert_rows
 from appeals.deadlines import answer_deadline
 from appeals.envelope import AppealEnvelope
+from appeals.errors import PermanentError
 from appeals.event_chain import Event
 from appeals.intake_policy import IntakePolicy
 from appeals.letter import BY_HAND
@@ -159,6 +160,8 @@ class RegistrationGroup:
         # A machine's mail reopens nothing, so it may join what a person's no longer may: a receipt that comes late.
         index = self._index if envelope.automatic or not self._settled else self._index.without(self._settled)
         match = match_thread(envelope, index, citizen_id=citizen_id, secret_key=self._policy.secret_key)
+        if envelope.withdrawn and (match is None or match.reason != "revision"):
+            raise PermanentError("it withdraws a message that is not here")
         if match:
             draft = self._drafts[match.appeal_id]
             self._join(draft, envelope, match)

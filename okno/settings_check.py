@@ -59,7 +59,7 @@ def check_settings(settings: Settings) -> SettingsReport:
 def _oddities(settings: Settings) -> list[str]:
     odd = []
     if settings.sms.enabled and not settings.sms.auth_token.get_secret_value():
-        odd.append("warning: sms.auth_token is empty: no hook of Twilio can be trusted")
+        odd.append("warning: sms.auth_token is empty: no hook of the provider can be trusted")
     if settings.telegram.enabled and not settings.telegram.token.get_secret_value():
         odd.append("warning: telegram.token is empty")
     if settings.kiosk.enabled and not settings.kiosk.devices:

@@ -16,6 +16,7 @@ from tests.clamd import ClamdServer, running_clamd
 from tests.dovecot import DovecotServer, running_dovecot
 from tests.postfix import PostfixServer, running_postfix
 from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
+from tests.tesseract import find_tesseract
 
 
 def _missing(error: ServerNotFoundError) -> NoReturn:
@@ -150,5 +151,14 @@ def postfix_server() -> Iterator[PostfixServer]:
     try:
         with running_postfix() as server:
             yield server
+    except ServerNotFoundError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def tesseract_path() -> Path:
+    """Return a Tesseract with Russian and English."""
+    try:
+        return find_tesseract()
     except ServerNotFoundError as error:
         _missing(error)

@@ -81,6 +81,19 @@ class ConsoleAgent:
         async with self._http.get(f"{self._url}{path}") as response:
             return response.status, await response.read()
 
+    async def post_form(self, path: str, **parts: str | tuple[str, bytes]) -> dict[str, Any]:
+        """Post a form as this agent; a part is a text, or a file's name and bytes. AssertionError unless it is 2xx."""
+        form = aiohttp.FormData(quote_fields=False)
+        for name, part in parts.items():
+            if isinstance(part, str):
+                form.add_field(name, part, content_type="application/json")
+            else:
+                form.add_field(name, part[1], filename=part[0], content_type="application/octet-stream")
+        async with self._http.post(f"{self._url}{path}", data=form) as response:
+            assert response.ok, await response.text()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
     async def wait_until_assigned_again(self, count: int) -> set[str]:
         """Wait until `count` answered appeals came back because their citizens wrote; return their numbers."""
         while len(self._assigned_again) < count:

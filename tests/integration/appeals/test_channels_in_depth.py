@@ -10,6 +10,7 @@ from appeals.answer_route import AnswerRoutes, answer_to
 from appeals.appeal import AppealState
 from appeals.citizen_desk import RegistryDesk
 from appeals.envelope import AuthenticityResult, Channel, ContactPoint, ContactPointKind, ThreadReferences
+from appeals.errors import PermanentError
 from appeals.lifecycle import Classification
 from appeals.outbox import DeliveryOutcome, Outbox
 from appeals.reply import DeliveryState
@@ -208,3 +209,13 @@ async def test_another_answer_takes_the_mark_off(answered, registry, lifecycle, 
     back = await registry.appeal(held.id)
     await lifecycle.answer(held.id, agent_id="anna", version=back.version, text="Ещё раз")
     assert "undelivered" not in (await registry.appeal(held.id)).attributes
+
+
+async def test_a_withdrawal_of_what_is_not_here_opens_nothing(intake, message, registered, registry):
+    """There is nothing to mark: it fails alone, and its connector puts it into quarantine."""
+    talk = ThreadReferences(conversation="telegram:1")
+    await registered("t1", threading=talk)
+    envelope, contents = message("t9:gone", revises="t9", withdrawn=True, automatic=True, threading=talk)
+    with pytest.raises(PermanentError):
+        await intake.register(envelope, contents)
+    assert sum((await registry.count_by_state()).values()) == 1

@@ -1,10 +1,8 @@
 """Faxes as they come off the line, and a real Tesseract to read them."""
 
-import os
 import random
 from collections.abc import AsyncIterator
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,22 +10,9 @@ from PIL import Image, ImageDraw
 
 from connectors.pages.renderer import PageRenderer
 from okno.outside.fax_document import make_fax_document
-from tests.servers import ServerNotFoundError
-from tests.tesseract import find_tesseract
 
 FINE = (204, 196)
 STANDARD = (204, 98)
-
-
-@pytest.fixture(scope="session")
-def tesseract_path() -> Path:
-    """Return a Tesseract with Russian and English."""
-    try:
-        return find_tesseract()
-    except ServerNotFoundError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{error} (in CI it must be there)")
-        pytest.skip(str(error))
 
 
 @pytest.fixture

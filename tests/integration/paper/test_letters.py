@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import pypdfium2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from appeals.envelope import Channel, ContactPointKind
@@ -215,6 +217,18 @@ async def test_any_letter_part_is_refused_without_a_5xx(office: Office, agent: a
     """What is no JSON, or another JSON."""
     status, problem = await post(agent, body)
     assert (status, problem["code"]) == (422, "letter_incomplete")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    head=st.sampled_from([b"", b"%PDF-1.7\n", b"II*\x00", b"MM\x00*", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"]),
+    body=st.binary(max_size=200),
+)
+async def test_any_scan_is_refused_in_words(office: Office, agent: aiohttp.ClientSession, head: bytes, body: bytes):
+    """Whatever a scanner or a stranger's file holds: no 5xx, and nothing is kept of what cannot be opened."""
+    status, problem = await post(agent, make_letter(), ("s.bin", head + body))
+    assert (status, problem["code"].startswith("letter_scan")) == (422, True)
+    assert await office.registry.list_appeals(limit=1) == []
 
 
 async def test_other_forms_are_refused(office: Office, agent: aiohttp.ClientSession):

@@ -5,6 +5,8 @@ from html import unescape
 
 import aiohttp
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from config.settings import WebSettings
 from tests.integration.web.citizen import CONSENT
@@ -121,3 +123,21 @@ async def test_it_can_be_closed_and_speaks_two_languages(open_office: OpenOffice
     closed = await open_office(web_settings=WebSettings(plain_submissions_per_hour=0))
     async with (await closed.client()).get("/write/plain") as answer:
         assert answer.status == 404
+
+
+@pytest.fixture
+async def generous(open_office: OpenOffice) -> Office:
+    """Run an office whose plain form has no limit to speak of."""
+    return await open_office(web_settings=WebSettings(plain_submissions_per_hour=100_000))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=300), frame=st.sampled_from([b"%b", b"--b\r\n%b\r\n--b--\r\n"]))
+async def test_any_bytes_are_answered_with_a_page(generous: Office, body: bytes, frame: bytes):
+    """Never a traceback, never a problem document: a person without JavaScript reads what it says."""
+    async with aiohttp.ClientSession(generous.url) as client:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        async with client.post("/write/plain", data=frame % body, headers=headers) as answer:
+            assert answer.status in (400, 422)
+            assert answer.content_type == "text/html"
+    assert await generous.registry.list_appeals(limit=1) == []

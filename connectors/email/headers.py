@@ -77,7 +77,8 @@ class Headers:
 
     def get_all(self, name: str) -> list[str]:
         """Return all values, unfolded."""
-        return [_unfold(value) for value in self._values.get(name, ())]
+        values = self._values.get(name)
+        return [_unfold(value) for value in values] if values else []
 
     def items(self) -> Iterator[tuple[str, list[str]]]:
         """Yield each lower-case name with all its values, unfolded, in order of first appearance."""
@@ -144,6 +145,12 @@ def decode_raw(value: str) -> str:
 
 def _words_bytes(words: list[tuple[str, str]]) -> bytes:
     """Return the bytes of neighbouring words. Base64 that was cut anywhere is joined first: some mailers cut it so."""
+    encoding, encoded = words[0]
+    if len(words) == 1 and encoding == "B" and encoded.isascii():  # as nearly all are
+        try:
+            return binascii.a2b_base64(encoded, strict_mode=True)
+        except binascii.Error:
+            pass
     content: list[bytes] = []
     run = b""
     for encoding, encoded in words:

@@ -61,6 +61,12 @@ describe('an answer of the server', () => {
     const refused = outcomeOf(422, '{"message": {"ru": "а", "en": "a"}, "faults": [{"field": "text"}]}', null)
     expect(refused).toMatchObject({ kind: 'refused', text: { ru: 'а' }, faults: [{ field: 'text' }] })
   })
+  test("of a proxy's own is told, not tried for ever", () => {
+    expect(outcomeOf(413, '<html>nginx', null)).toMatchObject({ kind: 'refused', text: { en: expect.stringContaining('too large') } })
+    expect(outcomeOf(403, 'blocked', null)).toMatchObject({ kind: 'refused', faults: [] })
+    expect(outcomeOf(400, '{"title": "Broken body"}', null)).toMatchObject({ kind: 'refused', text: { en: expect.stringContaining('did not take') } })
+    expect(outcomeOf(408, '', null)).toMatchObject({ kind: 'later' })
+  })
   test('that says nothing of the appeal means to try again', () => {
     expect(outcomeOf(503, '', '10')).toEqual({ kind: 'later', reason: 'busy', afterMs: 10_000 })
     expect(outcomeOf(429, '{}', '60')).toEqual({ kind: 'later', reason: 'limited', afterMs: 60_000 })

@@ -1,6 +1,5 @@
 /** What `connectors/web/` answers, and how the form is sent to it. */
 import type { LocalizedText } from '../protocol'
-import { UNREACHABLE } from '../shared/http'
 import type { Language } from '../shared/preferences'
 import type { Proof } from './prover'
 
@@ -29,7 +28,20 @@ export type Outcome =
   | { kind: 'unproven' }
   | { kind: 'later'; reason: 'offline' | 'busy' | 'limited'; afterMs: number | null }
 
+/** What a proxy or a firewall refuses has no words of ours. */
+const FILES_TOO_LARGE: LocalizedText = {
+  ru: 'Приложенные файлы слишком велики. Уберите часть из них и отправьте снова.',
+  en: 'The attached files are too large. Remove some of them and send again.',
+}
+const NOT_TAKEN: LocalizedText = {
+  ru: 'Сервер не принял обращение. Попробуйте позже или напишите нам другим способом: написанное здесь сохранено.',
+  en: 'The server did not take your appeal. Try later, or write to us in another way: what you wrote is kept here.',
+}
+
 const ADDRESS = '/api/v1/citizen/appeals'
+const BAD_REQUEST = 400
+const REQUEST_TIMEOUT = 408
+const TOO_LARGE = 413
 const PRECONDITION_REQUIRED = 428
 const TOO_MANY_REQUESTS = 429
 const SERVER_FAULT = 500
@@ -64,12 +76,14 @@ export function outcomeOf(status: number, body: string, retryAfter: string | nul
   if (status === TOO_MANY_REQUESTS) return { kind: 'later', reason: 'limited', afterMs }
   if (status >= SERVER_FAULT || status === 0) return { kind: 'later', reason: 'busy', afterMs }
   const answer = parsed(body)
+  if (status === REQUEST_TIMEOUT) return { kind: 'later', reason: 'busy', afterMs }
+  if (answer === null && status >= BAD_REQUEST) return { kind: 'refused', text: status === TOO_LARGE ? FILES_TOO_LARGE : NOT_TAKEN, faults: [] }
   if (answer === null) return { kind: 'later', reason: 'busy', afterMs } // a proxy's page: nobody says it was kept
   if (status === ACCEPTED) return { kind: 'review', reference: String(answer.reference) }
   if (status >= 200 && status < 300)
     return { kind: 'registered', number: String(answer.number), code: (answer.code as string | null) ?? null, joined: Boolean(answer.joined) }
   const faults = Array.isArray(answer.faults) ? (answer.faults as ServerFault[]) : []
-  return { kind: 'refused', text: (answer.message as LocalizedText | undefined) ?? UNREACHABLE, faults }
+  return { kind: 'refused', text: (answer.message as LocalizedText | undefined) ?? NOT_TAKEN, faults }
 }
 
 function parsed(body: string): Record<string, unknown> | null {

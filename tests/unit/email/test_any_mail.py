@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +111,38 @@ def test_line_ends_do_not_matter(raw: bytes, end: bytes):
     ours, theirs = read_mime(unix.replace(b"\n", end)), read_mime(unix)
     assert ours.headers.get("subject") == theirs.headers.get("subject")
     assert len(ours.children) == len(theirs.children)
+
+
+_HEAD = b"From: a@b.ru\r\n"
+_PARTS = _HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+_HTML = _HEAD + b"Content-Type: text/html\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        _PARTS + b"--b\r\n\r\n" * 100_000,
+        _PARTS + b"--bx\r\n" * 100_000,
+        _PARTS + b"".join(b"--b\r\nContent-Type: multipart/mixed; boundary=c%d\r\n\r\n--c%d\r\n\r\nx\r\n" % (at, at) for at in range(800)),
+        _HEAD + b"\r\n" + b"> a\r\nb\r\n" * 20_000,
+        _HEAD + b"\r\n" + b"On 3 Mar 2025 10:00 a@b.ru\r\n" * 15_000,
+        _HEAD + b"\r\n" + b"begin 644 x\r\n" * 30_000,
+        _HEAD + b"\r\n" + b"-----BEGIN PGP SIGNED MESSAGE-----\r\n\r\n" * 10_000,
+        _HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n" + b"QUJD!" * 200_000,
+        _HEAD + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=" * 500_000,
+        _HTML + b"<div>" * 200_000,
+        _HTML + (b"<table><tr><td>" * 100 + b"x" + b"</table>" * 100) * 50,
+        _HTML + b"<img src='data:image/png;base64," + b"iVBORw0K" * 100_000,
+        b"Subject: " + b"=?utf-8?B?0J8=?= " * 14_000 + b"\r\n\r\nx",
+        b"From: " + b"(" * 60_000 + b"\r\n\r\nx",
+        b"From: " + b'"a\\" <' * 10_000 + b"\r\n\r\nx",
+        b"To: " + b"a <a@b.ru>, " * 20_000 + b"\r\n\r\nx",
+        b"References: " + b"<" * 60_000 + b"\r\n\r\nx",
+        b"Content-Type: text/plain; " + b"a*0=b; " * 30_000 + b"\r\n\r\nx",
+        b"Subject: x\r\r" + b"y\r" * 500_000,
+    ],
+    ids=range(19),
+)  # fmt: skip
+def test_hostile_mails_are_read_in_linear_time(raw: bytes):
+    """Mails made to be slow give an envelope; the test hangs if a pattern or a loop runs away."""
+    _envelope(raw)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from appeals.appeal import CHOSEN_TOPIC, UNTAGGED, Appeal, AppealState, check_tr
 from appeals.appeal_rows import write_changed
 from appeals.bulk_rows import insert_rows
 from appeals.deadlines import answer_deadline
-from appeals.envelope import AppealEnvelope
+from appeals.envelope import AppealEnvelope, Channel
 from appeals.errors import PermanentError
 from appeals.event_chain import Event
 from appeals.intake_policy import IntakePolicy
@@ -30,6 +30,7 @@ from appeals.rows import contact_key, dedup_key, reply_row, to_appeal
 from appeals.thread_search import find_threads
 from appeals.threading import ThreadIndex, ThreadMatch, inbound_key, match_thread, outbound_key
 from appeals.transcript import TranscriptSource, TranscriptState
+from config.settings import DeadlineSettings
 
 LOOP_WINDOW = timedelta(hours=1)
 MAX_FIRST_WORDS_CHARS = 80
@@ -188,11 +189,12 @@ class RegistrationGroup:
         return citizen_id
 
     def _open(self, envelope: AppealEnvelope, citizen_id: UUID | None, *, number: str) -> _Draft:
-        office = self._policy.office
-        # What came by hand lay in the office until an agent had time for it: the citizen must not wait for that, too.
-        counted_from = envelope.received_at if envelope.channel in BY_HAND else self._now
+        office, deadlines = self._policy.office, self._policy.deadlines
         deadline = answer_deadline(
-            counted_from, days=self._policy.deadlines.answer_days, timezone=office.timezone, region=office.region
+            _counted_from(envelope, registered_at=self._now, deadlines=deadlines),
+            days=deadlines.answer_days,
+            timezone=office.timezone,
+            region=office.region,
         )
         region = envelope.location.region if envelope.location and envelope.location.region else office.region
         appeal = Appeal(
@@ -355,6 +357,16 @@ class RegistrationGroup:
         joined = [draft for draft in changed if draft.base_version]
         if joined:
             await write_changed(self._connection, [(draft.appeal, draft.base_version) for draft in joined])
+
+
+def _counted_from(envelope: AppealEnvelope, *, registered_at: datetime, deadlines: DeadlineSettings) -> datetime:
+    """Return from when the time for the answer runs (59-FZ art. 8 and 12): registration, or when it was due by law.
+
+    What lay in the office or in a kiosk counts from its receipt: the citizen must not wait for our delay, too.
+    """
+    if envelope.channel in BY_HAND or envelope.channel is Channel.KIOSK:
+        return min(envelope.received_at, registered_at)
+    return min(registered_at, envelope.received_at + timedelta(days=deadlines.registration_days))
 
 
 def first_words(text: str) -> str:

@@ -65,6 +65,7 @@ class KioskView:
     battery_percent: int | None
     paper: str | None
     troubles: tuple[str, ...]  # in words
+    cut_off: bool  # citizens there cannot get through: it is silent, or refused because of its clock
 
 
 def parse_report(body: bytes) -> KioskReport:
@@ -147,6 +148,7 @@ class KioskHealthBook:
             battery_percent=report.battery_percent,
             paper=report.paper,
             troubles=() if kiosk.revoked else tuple(_troubles(health, silent=silent)),
+            cut_off=not kiosk.revoked and (silent or health.clock_refused_at is not None),
         )
 
 
@@ -170,8 +172,8 @@ def _troubles(health: KioskHealth, *, silent: bool) -> list[str]:
 
 
 def summarise(fleet: Sequence[KioskView]) -> tuple[str, bool]:
-    """Return (one line for /readyz, whether something is wrong)."""
+    """Return (one line for /readyz, whether citizens cannot get through somewhere: silence, or a refused clock)."""
     revoked = sum(view.state == "revoked" for view in fleet)
     troubled = [f"{view.id}: {', '.join(view.troubles)}" for view in fleet if view.troubles]
     shown = troubled[:MAX_SHOWN] + ([f"and {len(troubled) - MAX_SHOWN} more"] if len(troubled) > MAX_SHOWN else [])
-    return "; ".join((f"{len(fleet) - revoked} kiosks, {revoked} revoked", *shown)), bool(troubled)
+    return "; ".join((f"{len(fleet) - revoked} kiosks, {revoked} revoked", *shown)), any(view.cut_off for view in fleet)

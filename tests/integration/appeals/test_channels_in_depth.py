@@ -9,6 +9,7 @@ import pytest
 from appeals.answer_route import AnswerRoutes, answer_to
 from appeals.appeal import AppealState
 from appeals.citizen_desk import RegistryDesk
+from appeals.deadlines import answer_deadline
 from appeals.envelope import AuthenticityResult, Channel, ContactPoint, ContactPointKind, ThreadReferences
 from appeals.errors import PermanentError
 from appeals.lifecycle import Classification
@@ -219,3 +220,21 @@ async def test_a_withdrawal_of_what_is_not_here_opens_nothing(intake, message, r
     with pytest.raises(PermanentError):
         await intake.register(envelope, contents)
     assert sum((await registry.count_by_state()).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("channel", "days_ago", "days_late"), [("email", 0, 0), ("email", 2, 0), ("email", 9, 6), ("kiosk", 2, 2)]
+)
+async def test_the_citizen_does_not_wait_for_our_delay(registered, registry, policy, channel, days_ago, days_late):
+    """The answer's time runs from registration, at the latest from when that was due; a form's from when it was given."""
+    received_at = registry.now() - timedelta(days=days_ago)
+    registration = await registered("m1", channel=channel, connector=channel, received_at=received_at)
+    appeal = await registry.appeal(registration.appeal_id)
+    office = policy.office
+    expected = answer_deadline(
+        appeal.registered_at - timedelta(days=days_late),
+        days=policy.deadlines.answer_days,
+        timezone=office.timezone,
+        region=office.region,
+    )
+    assert appeal.deadline_at == expected.due_at

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appeals.envelope import AppealEnvelope
@@ -83,12 +83,14 @@ def _check(raw: bytes) -> None:
     assert bool(envelope.clean_text) == bool(envelope.text.strip())
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MAILS), _CHANGES)
 def test_real_mails_with_bytes_changed(raw: bytes, changes: list[tuple[str, int, bytes]]):
     """A mail damaged on its way gives an envelope, the same twice, whose strings PostgreSQL and JSON take."""
     _check(_changed(raw, changes))
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"", b"Content-Type: text/html\n\n", b"Content-Type: multipart/mixed; boundary=b\n\n--b\n"]),
@@ -98,12 +100,14 @@ def test_any_bytes(raw: bytes, head: bytes):
     _check(head + raw)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MAILS), st.integers(min_value=0, max_value=1 << 16))
 def test_a_mail_cut_anywhere(raw: bytes, place: int):
     """A mail that ends too early gives what had come until then."""
     _check(raw[: place % (len(raw) + 1)])
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MAILS), st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_line_ends_do_not_matter(raw: bytes, end: bytes):
     """With LF, CRLF or lone CRs a mail has the same fields and the same parts."""

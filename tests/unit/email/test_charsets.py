@@ -1,7 +1,7 @@
 """Bytes to text: labels that lie, and strings that the registry can hold."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.charsets import clean_block, clean_line, codec_name, decode_text, html_charset
@@ -136,6 +136,7 @@ def test_codecs_that_are_no_charsets_are_refused():
     assert codec_name('"UTF-8"') == "utf-8"
 
 
+@settings(deadline=None)
 @given(
     st.binary(),
     st.one_of(st.none(), st.text(max_size=20), st.sampled_from(["utf-16", "utf-7", "gb18030", "hz", "koi8-r"])),
@@ -150,6 +151,7 @@ def test_decoding_is_total(content: bytes, label: str | None):
     assert "\r" not in clean_block(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_utf8_survives(text: str):
     """Valid UTF-8 is never changed, with or without its label."""

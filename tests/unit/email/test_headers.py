@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.header import Header, decode_header, make_header
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.headers import (
@@ -64,6 +64,7 @@ def test_encoded_words(raw: str, text: str):
     assert decode_header_text(raw) == text
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=120),
     st.sampled_from(["utf-8", "koi8-r"]),
@@ -79,6 +80,7 @@ def test_well_formed_words_agree_with_the_standard_library(text: str, charset: s
         assert decode_header_text(encoded) == text
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_header_text_is_total(content: bytes):
     """Any header gives one line of clean text."""
@@ -122,6 +124,7 @@ def test_addresses(raw: str, addresses: list[tuple[str, str]]):
     assert parse_addresses([raw]) == tuple(MailAddress(address=address, name=name) for address, name in addresses)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.binary(max_size=200))
 def test_addresses_are_total_and_clean(text: str, content: bytes):
     """Any field gives only addresses that are one word with an "@" and a domain in lower case."""
@@ -146,6 +149,7 @@ def test_dates():
         assert parse_date(bad) is None
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_dates_and_ids_are_total(text: str):
     """Any text gives a date or None, and ids that UTF-8 can hold."""

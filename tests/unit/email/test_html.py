@@ -1,7 +1,7 @@
 """HTML as text and as the cleaned view."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.html_text import html_text, read_html_text
@@ -164,6 +164,7 @@ _PIECES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_PIECES)
 def test_any_html_loads_nothing(pieces: list[str]):
     """Whatever it is made of, the view holds no source but `cid:`, no handler and no script, and cleaning it again changes nothing."""

@@ -6,7 +6,7 @@ import struct
 from email.message import EmailMessage
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.calendar_event import read_calendar
@@ -118,6 +118,7 @@ def test_a_damaged_winmail_is_kept_as_a_file():
     assert mail.marks == ("winmail",)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6))
 def test_any_winmail_can_be_looked_at(tail: bytes, changes: list[tuple[int, int]]):
     """Any bytes, and real ones with bytes changed, give a message or None at once: no count makes it loop."""
@@ -129,6 +130,7 @@ def test_any_winmail_can_be_looked_at(tail: bytes, changes: list[tuple[int, int]
     read_tnef(_winmail(_attribute(1, 0x00069003, struct.pack("<I", 0xFFFFFFFF) + tail)))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_rtf_can_be_looked_at(tail: bytes):
     """Compressed RTF of any bytes gives a string."""
@@ -191,6 +193,7 @@ def test_other_invitations():
     assert (mail.fields, mail.marks, mail.text) == ({}, ("calendar",), "Нет воды.")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8))
 def test_any_calendar_can_be_looked_at(changes: list[tuple[int, int]]):
     """A calendar with bytes changed gives events of clean strings, or none."""
@@ -280,6 +283,7 @@ def test_pgp_in_the_text():
     assert read_armour("-----BEGIN PGP SIGNED MESSAGE-----") == ("-----BEGIN PGP SIGNED MESSAGE-----", None)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=120))
 def test_any_signed_message_can_be_looked_at(tail: bytes):
     """Any bytes around the data's identifier give bytes or None."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.flowed import unflow
@@ -245,6 +245,7 @@ _PIECES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_PIECES)
 def test_any_bytes_parse(pieces: list[bytes]):
     """Any bytes give a ParsedMail whose strings PostgreSQL and JSON take."""

@@ -7,7 +7,7 @@ from email.policy import SMTP
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.mime import MAX_DEPTH, MAX_PARTS, MimePart, read_mime
@@ -184,6 +184,7 @@ _LINES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_LINES, st.sampled_from([b"\r\n", b"\n"]))
 def test_both_readers_agree_on_made_up_mails(lines: list[bytes], end: bytes):
     """Whatever parts the standard library finds in any arrangement of good lines, we find the same."""
@@ -194,6 +195,7 @@ def test_both_readers_agree_on_made_up_mails(lines: list[bytes], end: bytes):
         assert _shape(read_mime(raw)) == _library_shape(message)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_can_be_read(raw: bytes):
     """Any bytes are a mail of some sort, and the same one twice."""

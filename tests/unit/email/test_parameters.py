@@ -1,7 +1,7 @@
 """Content-Type and Content-Disposition, whole and broken."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.message_parser import parse_mail
@@ -78,6 +78,7 @@ def test_names_in_every_way_mailers_write_them(header: str):
     assert item.name in {"счёт.pdf", "сгёё.pdf"}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_field_is_read(raw: str):
     """Any text is a field of some sort, and its value is lower case without spaces."""

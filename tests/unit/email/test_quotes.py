@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.email.quotes import clean_text, is_forward
@@ -161,6 +161,7 @@ LINES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(LINES, st.booleans())
 def test_something_always_remains(lines: list[str], is_reply: bool):  # noqa: FBT001 - drawn
     """Text that says anything never becomes empty, and no line is made up."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.email.double_encoding import undo_double_encoding
 from connectors.email.headers import (
     Headers,
     MailAddress,
@@ -72,7 +73,7 @@ def test_encoded_words(raw: str, text: str):
 def test_well_formed_words_agree_with_the_standard_library(text: str, charset: str):
     """What the standard library encodes, and reads back the same, we read the same."""
     text = text.encode(charset, "ignore").decode(charset)
-    if not text or "=?" in text or text.isascii():
+    if not text or "=?" in text or text.isascii() or undo_double_encoding(text) != text:
         return
     encoded = Header(text, charset).encode().replace("\n", "")
     assert str(make_header(decode_header(encoded))) == text

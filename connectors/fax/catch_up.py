@@ -5,23 +5,20 @@ that it was delivered. Idempotent: a fax that came by its hook has the same id (
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 
 import structlog
 
-from appeals.errors import OknoError, TransientError
+from appeals.errors import TransientError
 from connectors.base import Cursors
+from connectors.catch_up import CURSOR, OVERLAP, KeptIds, catch_up_regularly
 from connectors.fax.gateway import FaxGateway, ReceivedFax
 from connectors.fax.reception import GatewayBody
 
 logger = structlog.get_logger(__name__)
 
-CURSOR = "caught_up_to"
-INTERVAL_S = 300.0
-OVERLAP = timedelta(hours=1)  # a long fax is listed by its beginning; the gateway's clock is not ours
-MAX_REMEMBERED = 10_000  # faxes known to be kept; others are fetched and registered again, which changes nothing
 CONTENT_TYPE = "application/json"
 
 
@@ -42,40 +39,29 @@ class FaxCatchUp:
         self._connector = connector
         self._now = now
         self._receive = receive
-        self._kept: OrderedDict[str, None] = OrderedDict()
+        self._kept = KeptIds()
 
     def remember(self, fax_id: str) -> None:
         """Note that a fax is kept."""
-        self._kept[fax_id] = None
-        while len(self._kept) > MAX_REMEMBERED:
-            self._kept.popitem(last=False)
+        self._kept.remember(fax_id)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Catch up now and every INTERVAL_S until `stopping`; a failure is logged and made up for the next time."""
-        while not stopping.is_set():
+        """Catch up with every gateway, now and then again, until `stopping`."""
+        async with asyncio.TaskGroup() as group:
             for gateway in self._gateways:
-                try:
-                    await self.catch_up(gateway)
-                except OknoError as error:
-                    logger.warning("connector.catch_up_failed", connector=self._connector, reason=str(error))
-                except Exception:  # a bug of ours; the hooks go on
-                    logger.exception("connector.catch_up_failed", connector=self._connector)
-            try:
-                async with asyncio.timeout(INTERVAL_S):
-                    await stopping.wait()
-            except TimeoutError:
-                continue
+                work = partial(self.catch_up, gateway)
+                group.create_task(catch_up_regularly(work, stopping, connector=self._connector))
 
     async def catch_up(self, gateway: FaxGateway) -> int:
         """Hand on what was missed; return how many. The very first time there is nothing to miss.
 
-        A fax whose pages cannot be had is remembered by its receiver, and no reason to ask again. Raises TransientError
-        or PermanentError if the gateway or the registry cannot be asked: then the cursor stays.
+        Raises TransientError or PermanentError if the gateway or the registry cannot be asked. Then, and while the
+        pages of one cannot be had, the cursor stays.
         """
         begun_at = self._now()
         name = f"{CURSOR}/{gateway.name}"
         stored = await self._cursors.get(self._connector, name)
-        missed = 0
+        missed, put_off = 0, False
         for body in await gateway.incoming_since(datetime.fromisoformat(stored) - OVERLAP) if stored else ():
             event = await gateway.parse(CONTENT_TYPE, body)
             if isinstance(event, ReceivedFax) and event.fax_id not in self._kept:
@@ -83,10 +69,12 @@ class FaxCatchUp:
                     await self._receive(GatewayBody(gateway=gateway.name, content_type=CONTENT_TYPE, content=body))
                 except TransientError as error:
                     logger.warning("connector.fax_unfetched", connector=self._connector, reason=str(error))
+                    put_off = True
                     continue
                 self.remember(event.fax_id)
                 missed += 1
-        await self._cursors.put(self._connector, name, begun_at.isoformat())
+        if not put_off:  # else the next time covers the same ground
+            await self._cursors.put(self._connector, name, begun_at.isoformat())
         if missed:
             logger.info("connector.caught_up", connector=self._connector, gateway=gateway.name, faxes=missed)
         return missed

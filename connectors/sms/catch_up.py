@@ -7,22 +7,13 @@ its hook has the same id (P2). A provider that posts until it is answered keeps 
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import structlog
-
-from appeals.errors import DecodeError, OknoError
+from appeals.errors import DecodeError
 from connectors.base import Cursors
+from connectors.catch_up import CURSOR, OVERLAP, KeptIds, catch_up_regularly
 from connectors.sms.provider import SmsProvider
-
-logger = structlog.get_logger(__name__)
-
-CURSOR = "caught_up_to"
-INTERVAL_S = 300.0
-OVERLAP = timedelta(hours=1)  # the provider's clock and the order of its lists are not ours
-MAX_REMEMBERED = 10_000  # messages known to be kept; the others are registered again, which changes nothing
 
 
 class CatchUp:
@@ -44,28 +35,15 @@ class CatchUp:
         self._number = number
         self._now = now
         self._receive = receive
-        self._kept: OrderedDict[str, None] = OrderedDict()
+        self._kept = KeptIds()
 
     def remember(self, sid: str) -> None:
         """Note that a message is kept."""
-        self._kept[sid] = None
-        while len(self._kept) > MAX_REMEMBERED:
-            self._kept.popitem(last=False)
+        self._kept.remember(sid)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Catch up now and every INTERVAL_S until `stopping`; a failure is logged and made up for the next time."""
-        while not stopping.is_set():
-            try:
-                await self.catch_up()
-            except OknoError as error:
-                logger.warning("connector.catch_up_failed", connector=self._connector, reason=str(error))
-            except Exception:  # a bug of ours; the hooks go on
-                logger.exception("connector.catch_up_failed", connector=self._connector)
-            try:
-                async with asyncio.timeout(INTERVAL_S):
-                    await stopping.wait()
-            except TimeoutError:
-                continue
+        """Catch up, now and then again, until `stopping`."""
+        await catch_up_regularly(self.catch_up, stopping, connector=self._connector)
 
     async def catch_up(self) -> int:
         """Hand on what was missed; return how many. The very first time there is nothing to miss.

@@ -7,7 +7,7 @@ from appeals.appeal import Appeal
 from appeals.letter import Letter
 from appeals.registration import Registration
 from appeals.reply import Reply
-from config.settings import PaperSettings
+from config.channel_settings import PaperSettings
 
 
 class LetterDesk(Protocol):

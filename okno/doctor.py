@@ -11,7 +11,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from appeals.errors import OknoError
-from config.settings import MIB, Settings
+from config.section import MIB
+from config.settings import Settings
 from connectors.email.smtp_tls import TlsCertificate
 from connectors.recognition.worker import describe_tesseract
 from okno.bootstrap import CONNECTOR_GROUP, check_rooms, make_registry, missing_file

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from appeals.errors import ConfigurationError
-from config.settings import MIB, HttpSettings
+from config.section import MIB
+from config.settings import HttpSettings
 
 SHUTDOWN_S = 10.0  # requests in hand may take so long to finish
 MAX_BODY_BYTES = 64 * MIB  # above every connector's own limit, which answers in its own words

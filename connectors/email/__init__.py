@@ -1,6 +1,6 @@
 """Email: mail in over SMTP and LMTP, answers out over a relay."""
 
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.base import Connector, ConnectorPorts
 from connectors.email.composer import Composer
 from connectors.email.connector import EmailConnector

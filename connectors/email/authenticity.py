@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from appeals.envelope import AuthenticityResult
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.email.authenticity_header import StatedResults, trusted_results
 from connectors.email.charsets import clean_line
 from connectors.email.dkim_signatures import check_dkim, header_block, is_ambiguous

@@ -13,7 +13,7 @@ from email.utils import format_datetime, parseaddr
 from appeals.envelope import Attachment, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError
 from appeals.reply import ReplyKind
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.base import OutboundMessage
 from connectors.email.charsets import clean_line
 from connectors.email.headers import normalise_address

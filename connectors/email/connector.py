@@ -8,7 +8,7 @@ import structlog
 from appeals.envelope import AppealEnvelope, Channel
 from appeals.errors import TransientError
 from appeals.registration import Registration
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.email import smtp_replies
 from connectors.email.authenticity import Authenticity

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import dkim  # type: ignore[import-untyped]
 
 from appeals.errors import ConfigurationError
-from config.settings import DkimKey
+from config.channel_settings import DkimKey
 
 # RFC 6376 §5.4.1: what a reader sees and threading needs. From, To, Subject and Reply-To once more than they are there:
 # nobody can add a second one. Received and Return-Path change on the way.

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 
 from appeals.errors import PermanentError
-from config.settings import EmailSettings, ImapMailbox
+from config.channel_settings import EmailSettings, ImapMailbox
 from connectors.base import ConnectorPorts
 from connectors.email.imap_intake import ImapIntake
 from connectors.email.imap_log_in import ImapError

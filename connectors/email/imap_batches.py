@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from appeals.errors import TransientError
-from config.settings import MIB
+from config.section import MIB
 from connectors.email.imap_cursor import FolderCursor
 from connectors.email.imap_intake import FetchedMail, ImapIntake
 from connectors.email.imap_log_in import ImapError

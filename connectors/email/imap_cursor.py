@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Self
 from zoneinfo import ZoneInfo
 
-from config.settings import ImapMailbox
+from config.channel_settings import ImapMailbox
 from connectors.email.imap_session import FolderState, MailSummary
 
 CLOCK_SKEW = timedelta(hours=1)  # of the mail server's clock against ours: rather an old mail too many than one lost

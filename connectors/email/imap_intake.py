@@ -10,7 +10,7 @@ import structlog
 from appeals.envelope import Channel
 from appeals.errors import OknoError, TransientError
 from appeals.registration import QuarantineItem
-from config.settings import ImapMailbox
+from config.channel_settings import ImapMailbox
 from connectors.base import ConnectorPorts
 from connectors.email.envelope_builder import SmtpEnvelope
 from connectors.email.imap_cursor import FolderCursor

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 
 from appeals.errors import TransientError
-from config.settings import ImapMailbox
+from config.channel_settings import ImapMailbox
 from connectors.email.imap_wire import WireClient
 
 CONNECT_TIMEOUT_S = 20.0

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from appeals.errors import OknoError
-from config.settings import ImapMailbox
+from config.channel_settings import ImapMailbox
 from connectors.email.imap_batches import FolderBatches
 from connectors.email.imap_cursor import FolderCursor, first_cursor, renumbering, restarted
 from connectors.email.imap_intake import ImapIntake

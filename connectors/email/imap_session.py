@@ -10,7 +10,8 @@ from typing import Any
 
 from imapclient.exceptions import ProtocolError
 
-from config.settings import MIB, ImapMailbox
+from config.channel_settings import ImapMailbox
+from config.section import MIB
 from connectors.email.imap_log_in import ImapError, connect, server_text
 from connectors.email.imap_wire import WireClient
 

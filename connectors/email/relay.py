@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from appeals.errors import OknoError, TransientError
-from config.settings import EmailSettings, RelayServer
+from config.channel_settings import EmailSettings, RelayServer
 from connectors.email.composer import OutboundMail
 from connectors.email.relay_server import RelayConnections, RelayUnusableError
 

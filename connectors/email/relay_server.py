@@ -8,7 +8,7 @@ from contextlib import suppress
 import aiosmtplib
 
 from appeals.errors import ConfigurationError, OknoError, PermanentError, TransientError
-from config.settings import RelayServer
+from config.channel_settings import RelayServer
 from connectors.email.composer import OutboundMail
 from connectors.email.failure_reason import describe_failure
 

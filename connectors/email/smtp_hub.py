@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.email.envelope_builder import SmtpEnvelope
 from connectors.email.mailboxes import Mailboxes
 from connectors.email.networks import TrustedNetworks, host_key

@@ -7,7 +7,7 @@ import ssl
 import structlog
 
 from appeals.errors import ConfigurationError
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.email import smtp_replies
 from connectors.email.mailboxes import Mailboxes
 from connectors.email.networks import TrustedNetworks

@@ -9,7 +9,7 @@ import structlog
 from cryptography import x509
 
 from appeals.errors import ConfigurationError
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 
 logger = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ Pages that a gateway keeps and cannot hand out now are remembered and tried agai
 they are gone for good, the fax is registered without them, so that somebody can call its sender.
 """
 
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.base import ConnectorPorts
 from connectors.fax.connector import FaxConnector
 from connectors.fax.sinch import SinchGateway

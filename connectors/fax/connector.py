@@ -13,7 +13,7 @@ from aiohttp import web
 from appeals.envelope import Channel
 from appeals.errors import ConfigurationError, DecodeError, PermanentError, TransientError
 from appeals.registration import Registration
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.fax.catch_up import FaxCatchUp
 from connectors.fax.gateway import FaxGateway, FaxOutcome, IgnoredCall, ReceivedFax

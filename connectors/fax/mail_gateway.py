@@ -14,7 +14,7 @@ from appeals.envelope import (
     ContactPointKind,
     ThreadReferences,
 )
-from config.settings import FaxMailGateway
+from config.channel_settings import FaxMailGateway
 from connectors.fax.envelope import describe_fax, normalise_number
 from connectors.pages.records import PDF, TIFF
 

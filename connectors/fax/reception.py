@@ -10,7 +10,7 @@ import structlog
 from appeals.envelope import AuthenticityResult, Channel
 from appeals.errors import DecodeError, PermanentError, TransientError
 from appeals.registration import QuarantineItem, Registration
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.base import ConnectorPorts
 from connectors.fax.envelope import DecodedFax, FaxOrigin, build_envelope, build_notice, normalise_number
 from connectors.fax.gateway import FaxGateway, PagesGoneError, ReceivedFax

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import aiohttp
 
 from appeals.errors import PermanentError, TransientError
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.fax.gateway import GatewayCall, OutgoingFax, ReceivedFax
 from connectors.fax.media_download import fetch_document
 from connectors.fax.sinch_event import LABEL, parse_event

@@ -8,7 +8,7 @@ from pathlib import Path
 from appeals.envelope import Channel
 from appeals.errors import DecodeError, TransientError
 from appeals.registration import QuarantineItem, Registration
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.base import ConnectorPorts
 from connectors.fax.envelope import FaxOrigin, number_in_name
 from connectors.fax.hylafax import HylafaxLayout, find_caller

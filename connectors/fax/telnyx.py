@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from appeals.errors import ConfigurationError, PermanentError, TransientError
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.fax.gateway import GatewayCall, OutgoingFax, PagesGoneError, ReceivedFax
 from connectors.fax.media_download import fetch_document
 from connectors.fax.telnyx_event import as_received_event, make_client_state, parse_event

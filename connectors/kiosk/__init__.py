@@ -1,6 +1,6 @@
 """Kiosks: forms in over Standard Webhooks, answers out to the kiosk."""
 
-from config.settings import KioskSettings
+from config.channel_settings import KioskSettings
 from connectors.base import ConnectorPorts
 from connectors.kiosk.connector import KioskConnector
 

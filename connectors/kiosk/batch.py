@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from appeals.errors import TransientError
-from config.settings import KioskSettings
+from config.channel_settings import KioskSettings
 from connectors.in_hand import InHand
 from connectors.kiosk.batch_items import MAX_ARRAY_BYTES, ArrayTooLargeError, BatchItem, batch_items, next_chunk
 from connectors.kiosk.devices import Kiosk

@@ -10,8 +10,8 @@ from aiohttp import web
 from appeals.envelope import Channel
 from appeals.errors import PermanentError, TransientError
 from appeals.registration import Registration
+from config.channel_settings import KioskSettings
 from config.kiosk_forms import load_kiosk_forms
-from config.settings import KioskSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.in_hand import InHand
 from connectors.kiosk.answers import AnswerPoster

@@ -15,7 +15,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict, TypeAdapter
 
 from appeals.errors import ConfigurationError
-from config.settings import KioskDevice, KioskSettings
+from config.channel_settings import KioskDevice, KioskSettings
 from connectors.base import Cursors
 from connectors.kiosk.signature import KioskKey, parse_secret
 

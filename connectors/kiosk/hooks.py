@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import DecodeError
-from config.settings import KIB, KioskSettings
+from config.channel_settings import KioskSettings
+from config.section import KIB
 from connectors.base import ConnectorPorts
 from connectors.in_hand import InHand
 from connectors.kiosk.gate import KioskGate

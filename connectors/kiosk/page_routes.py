@@ -15,8 +15,9 @@ from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appeals.errors import DecodeError
+from config.channel_settings import KioskSettings
 from config.kiosk_forms import FormField, KioskForm, KioskForms
-from config.settings import KIB, KioskSettings
+from config.section import KIB
 from connectors.base import ConnectorPorts
 from connectors.kiosk.devices import KioskDevices
 from connectors.kiosk.enrolment import claim_key

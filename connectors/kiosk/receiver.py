@@ -12,8 +12,8 @@ import structlog
 from appeals.envelope import Channel
 from appeals.errors import PermanentError
 from appeals.registration import QuarantineItem, Registration
+from config.channel_settings import KioskSettings
 from config.kiosk_forms import KioskForms
-from config.settings import KioskSettings
 from connectors.base import ConnectorPorts
 from connectors.kiosk.arrival import Arrival, judge_arrival
 from connectors.kiosk.devices import CONNECTOR, Kiosk

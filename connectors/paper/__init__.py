@@ -1,6 +1,6 @@
 """Letters and visits: registered by an agent, answered by printed letters."""
 
-from config.settings import PaperSettings
+from config.channel_settings import PaperSettings
 from connectors.base import ConnectorPorts
 from connectors.paper.connector import PaperConnector
 

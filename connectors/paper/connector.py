@@ -2,7 +2,7 @@
 
 from appeals.envelope import Channel, ContactPointKind
 from appeals.reply import DeliveryState
-from config.settings import PaperSettings
+from config.channel_settings import PaperSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.paper.desk import LetterDesk
 

@@ -15,7 +15,7 @@ from appeals.errors import DecodeError
 from appeals.letter import AnswerBy, Letter, LetterRefusedError, LetterScan
 from appeals.registration import Registration
 from appeals.reply import Reply
-from config.settings import PaperSettings
+from config.channel_settings import PaperSettings
 from connectors.base import ConnectorPorts
 from connectors.media import clean_file_name, clean_text, detect_media_type
 from connectors.pages.renderer import PageRenderer

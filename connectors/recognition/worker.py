@@ -12,7 +12,7 @@ import structlog
 
 from appeals.envelope import AppealEnvelope, Attachment
 from appeals.errors import DecodeError
-from config.settings import RecognitionSettings
+from config.channel_settings import RecognitionSettings
 from connectors.pages.records import PAGE_MEDIA_TYPES, PDF, TIFF
 from connectors.pages.renderer import PageRenderer
 from connectors.recognition.reading import PageReading, judge_page, total_confidence, unread_page

@@ -10,7 +10,7 @@ import structlog
 from appeals import findings
 from appeals.envelope import AppealEnvelope, Attachment
 from appeals.registration import Contents, QuarantineItem, Registration
-from config.settings import AttachmentSettings
+from config.channel_settings import AttachmentSettings
 from connectors.base import Intake
 from connectors.screening.clamav import ClamAv
 from connectors.screening.inspection import Limits, inspect, is_quick

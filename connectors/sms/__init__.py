@@ -1,6 +1,6 @@
 """SMS through a provider: Twilio or Vonage."""
 
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import Connector, ConnectorPorts
 from connectors.sms.connector import SmsConnector
 from connectors.sms.settings_check import check_settings

@@ -18,7 +18,7 @@ from appeals.envelope import BlobRef, Channel
 from appeals.errors import OknoError, PermanentError, TransientError
 from appeals.registration import QuarantineItem, Registration
 from appeals.reply import DeliveryState
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import (
     Connector,
     ConnectorHealth,

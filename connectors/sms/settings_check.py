@@ -1,7 +1,7 @@
 """Whether the settings of SMS can work, all faults at once."""
 
 from appeals.errors import ConfigurationError
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 
 
 def check_settings(settings: SmsSettings) -> None:

@@ -17,7 +17,7 @@ from multidict import MultiDict
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
 from appeals.errors import TransientError
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import ConnectorPorts
 from connectors.http_outcome import basic_authorization
 from connectors.problem import read_body

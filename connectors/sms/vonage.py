@@ -21,7 +21,7 @@ from aiohttp import web
 
 from appeals.errors import DecodeError, PermanentError, TransientError
 from appeals.reply import DeliveryState
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import ConnectorPorts
 from connectors.http_outcome import check_outcome
 from connectors.media import clean_text

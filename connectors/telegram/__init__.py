@@ -1,6 +1,6 @@
 """Telegram through a bot."""
 
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import Connector, ConnectorPorts
 from connectors.telegram.connector import TelegramConnector
 

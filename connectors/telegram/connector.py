@@ -14,7 +14,8 @@ from telegram import WebhookInfo
 from appeals.envelope import Channel
 from appeals.errors import ConfigurationError, OknoError, TransientError
 from appeals.registration import Registration
-from config.settings import MIB, TelegramSettings
+from config.channel_settings import TelegramSettings
+from config.section import MIB
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.in_hand import InHand
 from connectors.problem import answering_problems, problem, read_body

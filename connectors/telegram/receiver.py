@@ -10,7 +10,7 @@ import structlog
 from appeals.envelope import AppealEnvelope, BlobRef, Channel
 from appeals.errors import DecodeError, PermanentError, TransientError
 from appeals.registration import QuarantineItem, Registration
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import ConnectorPorts
 from connectors.problem import register_or_quarantine
 from connectors.telegram.albums import MAX_GROUP_CHARS, AlbumKey, AlbumStage, Taken

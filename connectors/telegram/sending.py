@@ -8,7 +8,8 @@ from telegram import InlineKeyboardMarkup, Message
 from appeals.envelope import Attachment
 from appeals.errors import PermanentError
 from appeals.reply import ReplyKind
-from config.settings import MIB, TelegramSettings
+from config.channel_settings import TelegramSettings
+from config.section import MIB
 from connectors.base import OutboundMessage, Receipt
 from connectors.parts import SentParts, split_text, units_of
 from connectors.telegram.bot_client import BotClient, ChatMovedError, Placement

@@ -1,6 +1,6 @@
 """The form on the citizen's page: appeals in over HTTP; answers are read on the page, or go to the contact given."""
 
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from connectors.base import ConnectorPorts
 from connectors.web.connector import WebConnector
 

@@ -14,7 +14,8 @@ from appeals.envelope import AuthenticityResult, Channel
 from appeals.errors import DecodeError
 from appeals.registration import QuarantineItem, Registration
 from appeals.reply import DeliveryState
-from config.settings import MIB, WebSettings
+from config.channel_settings import WebSettings
+from config.section import MIB
 from config.taxonomy import UNKNOWN
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
 from connectors.in_hand import InHand

@@ -14,7 +14,7 @@ from aiohttp import web
 from appeals.envelope import AuthenticityResult
 from appeals.errors import DecodeError, TransientError
 from appeals.registration import Registration
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from connectors.base import ConnectorPorts
 from connectors.problem import DEFAULT_RETRY_AFTER_S, answering_problems
 from connectors.web.envelope import code_to_tell

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from config.settings import MIB, WebSettings
+from config.channel_settings import WebSettings
+from config.section import MIB
 from config.taxonomy import UNKNOWN, Taxonomy
 from connectors.web.refusal import fault_text
 from connectors.web.submission import HONEYPOT, Fault, Language, consent_mark

@@ -11,7 +11,7 @@ import phonenumbers
 
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import OknoError
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from config.taxonomy import UNKNOWN, Taxonomy
 from connectors.media import clean_text
 from connectors.web.form_data import FormData, FormFile

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from appeals.envelope import AppealEnvelope
 from appeals.registration import Contents, QuarantineItem, Registration
 from appeals.reply import DeliveryState
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.base import ConnectorPorts
 from connectors.email import build
 from connectors.email.connector import EmailConnector

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from appeals.errors import TransientError
-from config.settings import EmailSettings, ImapMailbox
+from config.channel_settings import EmailSettings, ImapMailbox
 from connectors.base import ConnectorPorts
 from connectors.email import build
 from connectors.email.connector import EmailConnector

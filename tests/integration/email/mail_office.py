@@ -26,7 +26,8 @@ from appeals.registry import Registry
 from appeals.reply import DeliveryState, Reply, ReplyKind
 from appeals.rows import reply_row
 from appeals.threading import outbound_key
-from config.settings import DeadlineSettings, DeliverySettings, EmailSettings, OfficeSettings, RegistrySettings
+from config.channel_settings import EmailSettings
+from config.settings import DeadlineSettings, DeliverySettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
 from connectors.delivery import DeliveryWorker
 from connectors.email import build

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from config.settings import ImapMailbox
+from config.channel_settings import ImapMailbox
 from connectors.email import imap_batches, imap_reader, imap_session, imap_wire
 
 from .imap_office import ImapOffice, mail

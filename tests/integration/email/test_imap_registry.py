@@ -16,7 +16,8 @@ from appeals.intake import Intake
 from appeals.intake_policy import IntakePolicy
 from appeals.notify import SilentNotifier
 from appeals.registry import Registry
-from config.settings import AttachmentSettings, DeadlineSettings, OfficeSettings, RegistrySettings
+from config.channel_settings import AttachmentSettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.screening.intake import ScreeningIntake
 from tests.dovecot import DovecotServer
 

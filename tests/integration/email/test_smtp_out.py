@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 from appeals.envelope import Attachment, ContactPoint, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState, ReplyKind
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.base import HealthState, OutboundMessage
 from connectors.email.composer import Composer
 

@@ -10,7 +10,7 @@ import trustme
 from uuid_utils.compat import uuid7
 
 from appeals.errors import ConfigurationError, PermanentError, TransientError
-from config.settings import EmailSettings, RelayServer
+from config.channel_settings import EmailSettings, RelayServer
 from connectors.email.composer import OutboundMail
 from connectors.email.relay import Relay
 from okno.outside.smtp_relay import SmtpRelay

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 import pytest
 
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.fax import build
 from connectors.fax.connector import FaxConnector
 from connectors.http_outcome import basic_authorization

@@ -21,7 +21,8 @@ from appeals.notify import SilentNotifier
 from appeals.outbox import DeliveryOutcome, Outbox
 from appeals.registry import Registry
 from appeals.reply import DeliveryState, Reply
-from config.settings import DeadlineSettings, FaxSettings, KioskDevice, KioskSettings, OfficeSettings, RegistrySettings
+from config.channel_settings import FaxSettings, KioskDevice, KioskSettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.base import Connector, ConnectorPorts, OutboundMessage
 from connectors.fax import build as build_fax
 from connectors.http_outcome import basic_authorization

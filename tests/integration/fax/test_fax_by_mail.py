@@ -5,7 +5,7 @@ import smtplib
 from email.message import EmailMessage
 
 from appeals.envelope import Channel
-from config.settings import EmailSettings, FaxMailGateway
+from config.channel_settings import EmailSettings, FaxMailGateway
 from connectors.email import build
 from okno.outside.fax_document import make_fax_document
 from tests.integration.kiosk.recording_intake import RecordingIntake, make_ports

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.fax.connector import FaxConnector
 from connectors.fax.hylafax import FAXRCVD_S, HylafaxLayout, find_caller, parse_log_line
 from connectors.fax.sinch import SinchGateway

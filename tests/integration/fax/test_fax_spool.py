@@ -13,7 +13,7 @@ import pytest
 from appeals.envelope import AppealEnvelope
 from appeals.errors import ConfigurationError, TransientError
 from appeals.registration import Contents, QuarantineItem, Registration
-from config.settings import FaxSettings
+from config.channel_settings import FaxSettings
 from connectors.fax.connector import FaxConnector
 from connectors.fax.sinch import SinchGateway
 from connectors.fax.spool import SpooledFile, SpoolVerdict

@@ -19,7 +19,7 @@ from PIL import Image
 
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState
-from config.settings import FaxSettings, TelnyxFaxSettings
+from config.channel_settings import FaxSettings, TelnyxFaxSettings
 from connectors.fax import build, media_download, telnyx
 from connectors.fax.connector import FaxConnector
 from connectors.fax.sinch import SinchGateway

@@ -8,7 +8,7 @@ import pytest
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState, ReplyKind
-from config.settings import KioskDevice, KioskSettings
+from config.channel_settings import KioskDevice, KioskSettings
 from connectors.base import OutboundMessage
 from connectors.kiosk import build
 from connectors.media import describe_attachment

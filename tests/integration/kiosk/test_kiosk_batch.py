@@ -22,7 +22,8 @@ from appeals.notify import SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registration import Contents, Registration
 from appeals.registry import Registry
-from config.settings import DeadlineSettings, KioskDevice, KioskSettings, OfficeSettings, RegistrySettings
+from config.channel_settings import KioskDevice, KioskSettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
 from connectors.kiosk import build
 from okno.outside.kiosk import KioskClient, make_submission, sign

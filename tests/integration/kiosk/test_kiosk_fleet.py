@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appeals.errors import ConfigurationError, NotFoundError, TransientError
-from config.settings import KioskDevice, KioskSettings
+from config.channel_settings import KioskDevice, KioskSettings
 from connectors.kiosk import build
 from connectors.kiosk.devices import KioskDevices
 from connectors.kiosk.enrolment import KioskAdministration

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config.settings import KioskDevice, KioskSettings
+from config.channel_settings import KioskDevice, KioskSettings
 from connectors.kiosk import build
 from okno.outside.kiosk import KioskClient, KioskPhoto, make_multipart, make_submission, sign
 from tests.integration.kiosk.recording_intake import RecordingIntake, make_ports, serving

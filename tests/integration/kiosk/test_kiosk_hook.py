@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from appeals.envelope import ContactPointKind
 from appeals.errors import PermanentError, TransientError
-from config.settings import KioskDevice, KioskSettings
+from config.channel_settings import KioskDevice, KioskSettings
 from connectors.kiosk import build
 from okno.outside.kiosk import KioskClient, KioskPhoto, make_submission, sign
 from tests.integration.kiosk.recording_intake import RecordingIntake, declare_body, make_ports, serving

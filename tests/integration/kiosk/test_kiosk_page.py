@@ -23,8 +23,9 @@ from appeals.intake_policy import IntakePolicy
 from appeals.notify import SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
+from config.channel_settings import KioskSettings
 from config.kiosk_forms import KioskForm, KioskForms
-from config.settings import DeadlineSettings, KioskSettings, OfficeSettings, RegistrySettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
 from connectors.kiosk import build, page_routes
 from connectors.kiosk.devices import KioskDevices

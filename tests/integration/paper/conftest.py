@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from config.settings import PaperSettings
+from config.channel_settings import PaperSettings
 from tests.integration.web.browsing import browser, built_pages, open_page
 from tests.integration.web.office import Office, make_empty_registry, running_office
 

@@ -19,14 +19,8 @@ from appeals.outbox import Outbox
 from appeals.registry import Registry
 from appeals.transcript import TranscriptSource, TranscriptState
 from appeals.transcripts import Transcripts
-from config.settings import (
-    DeadlineSettings,
-    FaxSettings,
-    OfficeSettings,
-    RecognitionSettings,
-    RegistrySettings,
-    TelnyxFaxSettings,
-)
+from config.channel_settings import FaxSettings, RecognitionSettings, TelnyxFaxSettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
 from connectors.fax.connector import FaxConnector
 from connectors.fax.telnyx import TelnyxGateway

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from appeals.envelope import AppealEnvelope, BlobRef, Channel
-from config.settings import RecognitionSettings
+from config.channel_settings import RecognitionSettings
 from connectors.media import describe_attachment
 from connectors.pages.renderer import PageRenderer
 from connectors.recognition.tesseract import Tesseract

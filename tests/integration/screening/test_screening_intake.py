@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from appeals.envelope import AppealEnvelope, BlobRef, Channel
 from appeals.registration import Contents, QuarantineItem, Registration
-from config.settings import AttachmentSettings
+from config.channel_settings import AttachmentSettings
 from connectors.media import describe_attachment
 from connectors.screening.clamav import ClamAv
 from connectors.screening.intake import ScreeningIntake

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from appeals.errors import TransientError
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.sms import build
 from okno.outside.twilio_api import MediaFile, TwilioApi
 from tests.integration.sms.recording_intake import RecordingCursors, RecordingIntake, make_ports, serving

@@ -13,7 +13,7 @@ import pytest
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import PermanentError, TransientError
 from appeals.reply import DeliveryState, ReplyKind
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import Connector, OutboundMessage
 from connectors.sms import build
 from okno.outside.twilio_api import MediaFile, TwilioApi

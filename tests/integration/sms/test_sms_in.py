@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from appeals.envelope import Channel, ContactPointKind
 from appeals.errors import PermanentError, TransientError
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import Connector, HealthState
 from connectors.sms import build
 from connectors.sms.media import MAX_MEDIA_ROUNDS

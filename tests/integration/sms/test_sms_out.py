@@ -10,7 +10,7 @@ import pytest
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState, ReplyKind
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import Connector, HealthState, OutboundMessage
 from connectors.media import describe_attachment
 from connectors.sms import build

@@ -20,7 +20,8 @@ from appeals.notify import SilentNotifier
 from appeals.outbox import DeliveryOutcome, Outbox
 from appeals.registry import Registry
 from appeals.reply import DeliveryState, Reply
-from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings, SmsSettings
+from config.channel_settings import SmsSettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.base import Connector, ConnectorPorts, OutboundMessage, Receipt
 from connectors.sms import build
 from okno.outside.twilio_api import TwilioApi

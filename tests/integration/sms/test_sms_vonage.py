@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState, ReplyKind
-from config.settings import SmsSettings
+from config.channel_settings import SmsSettings
 from connectors.base import Connector, OutboundMessage
 from connectors.sms import build
 from tests.integration.sms.recording_intake import RecordingIntake, RecordingReports, make_ports, serving

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import Connector
 from connectors.telegram import build
 from okno.outside.bot_api import BotApi

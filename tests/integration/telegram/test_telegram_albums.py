@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from appeals.errors import PermanentError, TransientError
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import Connector
 from connectors.telegram import build
 from connectors.telegram.albums import MAX_PARTS, AlbumKey, AlbumStage, Taken

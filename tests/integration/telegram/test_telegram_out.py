@@ -9,7 +9,7 @@ import pytest
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import PermanentError, TransientError
 from appeals.reply import ReplyKind
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import Connector, OutboundMessage
 from connectors.media import describe_attachment
 from connectors.telegram import build

@@ -11,7 +11,7 @@ import pytest
 from appeals.envelope import AppealEnvelope, ContactPoint, ContactPointKind
 from appeals.errors import OknoError, TransientError
 from appeals.reply import ReplyKind
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import OutboundMessage
 from connectors.telegram import build
 from okno.outside.bot_api import BotApi, IncomingFile

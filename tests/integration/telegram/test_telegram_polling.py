@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from appeals.envelope import Channel, ContactPointKind
 from appeals.errors import ConfigurationError, PermanentError, TransientError
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import HealthState
 from connectors.telegram import build
 from connectors.telegram.bot_client import BotClient

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appeals.errors import TransientError
-from config.settings import TelegramSettings
+from config.channel_settings import TelegramSettings
 from connectors.base import Connector, HealthState
 from connectors.telegram import build
 from okno.outside.bot_api import BotApi

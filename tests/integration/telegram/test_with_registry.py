@@ -21,7 +21,8 @@ from appeals.notify import SilentNotifier
 from appeals.outbox import Outbox
 from appeals.registry import Registry
 from appeals.reply import ReplyKind
-from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings, SmsSettings, TelegramSettings
+from config.channel_settings import SmsSettings, TelegramSettings
+from config.settings import DeadlineSettings, OfficeSettings, RegistrySettings
 from connectors.base import Connector, ConnectorPorts, OutboundMessage
 from connectors.sms import build as build_sms
 from connectors.telegram import build as build_telegram

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from connectors.web.proof_of_work import Challenge, solve
 from connectors.web.submission import consent_mark
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from tests.integration.web.browsing import browser, built_pages, open_page
 from tests.integration.web.office import Office, OpenOffice, make_empty_registry, running_office
 

@@ -32,15 +32,8 @@ from appeals.registry import Registry
 from appeals.rethreading import Rethreading
 from appeals.routing import OfferDraft, Placement, RoutingChange
 from appeals.transcripts import Transcripts
-from config.settings import (
-    ConsoleSettings,
-    DeadlineSettings,
-    DeliverySettings,
-    OfficeSettings,
-    PaperSettings,
-    RegistrySettings,
-    WebSettings,
-)
+from config.channel_settings import PaperSettings, WebSettings
+from config.settings import ConsoleSettings, DeadlineSettings, DeliverySettings, OfficeSettings, RegistrySettings
 from connectors.base import ConnectorPorts
 from connectors.delivery import DeliveryWorker
 from connectors.paper.connector import PaperConnector

@@ -10,7 +10,7 @@ from appeals.envelope import Channel, ContactPointKind
 from appeals.errors import DecodeError
 from appeals.numbering import reply_token, secret_code
 from appeals.reply import DeliveryState, ReplyKind
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from tests.integration.web.citizen import CONSENT, Citizen
 from tests.integration.web.office import SECRET_KEY, Office, OpenOffice
 

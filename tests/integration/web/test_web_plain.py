@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config.settings import WebSettings
+from config.channel_settings import WebSettings
 from tests.integration.web.citizen import CONSENT
 from tests.integration.web.office import Office, OpenOffice
 

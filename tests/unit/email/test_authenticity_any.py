@@ -6,7 +6,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.settings import EmailSettings
+from config.channel_settings import EmailSettings
 from connectors.email.authenticity import Authenticity
 from connectors.email.envelope_builder import SmtpEnvelope
 

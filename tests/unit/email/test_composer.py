@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from appeals.envelope import ContactPoint, ContactPointKind
 from appeals.errors import ConfigurationError
 from appeals.reply import ReplyKind
-from config.settings import DkimKey, EmailSettings
+from config.channel_settings import DkimKey, EmailSettings
 from connectors.base import OutboundMessage
 from connectors.email import check_mail_out
 from connectors.email.composer import MAX_REFERENCES, Composer, OutboundMail

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from appeals.errors import ConfigurationError
-from config.settings import DkimKey
+from config.channel_settings import DkimKey
 from connectors.email.dkim_signing import DkimSigner
 
 MAIL = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from imapclient.fixed_offset import FixedOffset
 from pydantic import SecretStr, ValidationError
 
-from config.settings import EmailSettings, ImapMailbox
+from config.channel_settings import EmailSettings, ImapMailbox
 from connectors.email.envelope_builder import SmtpEnvelope
 from connectors.email.imap_cursor import CLOCK_SKEW, FolderCursor, first_cursor, renumbering, restarted
 from connectors.email.imap_intake import FetchedMail, _runs, believable

@@ -17,7 +17,7 @@ from appeals.envelope import (
     ContactPointKind,
     ThreadReferences,
 )
-from config.settings import FaxMailGateway
+from config.channel_settings import FaxMailGateway
 from connectors.fax.mail_gateway import MailFaxGateways
 
 GATEWAYS = MailFaxGateways(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appeals.envelope import ContactPointKind
-from config.settings import ConsentText, WebSettings
+from config.channel_settings import ConsentText, WebSettings
 from config.taxonomy import load_taxonomy
 from connectors.web.form_data import FormData, FormFile
 from connectors.web.submission import FormRefusedError, consent_mark, phone_number, read_submission

@@ -191,7 +191,9 @@ def test_both_readers_agree_on_made_up_mails(lines: list[bytes], end: bytes):
     raw = b"Subject: x" + end + end.join(lines) + end
     message = message_from_bytes(raw, policy=policy.compat32)
     has_parts = all(part.is_multipart() for part in message.walk() if part.get_content_maintype() == "multipart")
-    if has_parts and not any(part.defects for part in message.walk()):
+    # Behind a known encoding we take anything; the library then takes the encoding for an unknown one.
+    is_plain = not any(str(part.get("content-transfer-encoding", "")).split()[1:] for part in message.walk())
+    if has_parts and is_plain and not any(part.defects for part in message.walk()):
         assert _shape(read_mime(raw)) == _library_shape(message)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from appeals.errors import OknoError
 from config.section import MIB
 from config.settings import Settings
-from connectors.email.smtp_tls import TlsCertificate
+from connectors.email.smtp.smtp_tls import TlsCertificate
 from connectors.recognition.worker import describe_tesseract
 from okno.bootstrap import CONNECTOR_GROUP, check_rooms, make_registry, missing_file
 from okno.settings_check import check_settings

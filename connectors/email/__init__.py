@@ -2,10 +2,10 @@
 
 from config.channel_settings import EmailSettings
 from connectors.base import Connector, ConnectorPorts
-from connectors.email.composer import Composer
 from connectors.email.connector import EmailConnector
-from connectors.email.dkim_signing import DkimSigner
-from connectors.email.relay import Relay
+from connectors.email.sending.composer import Composer
+from connectors.email.sending.dkim_signing import DkimSigner
+from connectors.email.sending.relay import Relay
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 

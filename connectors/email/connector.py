@@ -10,17 +10,17 @@ from appeals.errors import TransientError
 from appeals.registration import Registration
 from config.channel_settings import EmailSettings
 from connectors.base import Connector, ConnectorHealth, ConnectorPorts, HealthState, OutboundMessage, Receipt
-from connectors.email import smtp_replies
-from connectors.email.authenticity import Authenticity
-from connectors.email.composer import Composer
-from connectors.email.dkim_signing import DkimSigner
+from connectors.email.authenticity.authenticity_check import Authenticity
 from connectors.email.envelope_builder import SmtpEnvelope
-from connectors.email.imap import ImapMailboxes
+from connectors.email.imap.imap_mailboxes import ImapMailboxes
 from connectors.email.mailboxes import Mailboxes
 from connectors.email.receiver import MailReceiver
-from connectors.email.relay import Relay
-from connectors.email.smtp_server import build_listeners
-from connectors.email.smtp_tls import TlsCertificate
+from connectors.email.sending.composer import Composer
+from connectors.email.sending.dkim_signing import DkimSigner
+from connectors.email.sending.relay import Relay
+from connectors.email.smtp import smtp_replies
+from connectors.email.smtp.smtp_server import build_listeners
+from connectors.email.smtp.smtp_tls import TlsCertificate
 
 logger = structlog.get_logger(__name__)
 

@@ -17,10 +17,10 @@ from appeals.envelope import (
 )
 from appeals.numbering import find_number
 from appeals.registration import Contents
-from connectors.email.charsets import clean_line
-from connectors.email.headers import MailAddress, normalise_address
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.message_parser import MailFile, ParsedMail
+from connectors.email.parsing.charsets import clean_line
+from connectors.email.parsing.headers import MailAddress, normalise_address
+from connectors.email.parsing.message_parser import MailFile, ParsedMail
 
 MAIL_MEDIA_TYPE = "message/rfc822"
 HTML_MEDIA_TYPE = "text/html"

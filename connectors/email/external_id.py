@@ -12,7 +12,7 @@ fields or change line ends. None of that is looked at. What is hashed (SHA-256, 
 import hashlib
 import re
 
-from connectors.email.headers import Headers
+from connectors.email.parsing.headers import Headers
 
 _IDENTITY_FIELDS = ("message-id", "date", "from", "subject")
 _DELIVERY_FIELDS = frozenset(

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from appeals.errors import ConfigurationError
-from connectors.email.headers import normalise_address
+from connectors.email.parsing.headers import normalise_address
 
 POSTMASTER = "postmaster"
 _TOKEN = re.compile(r"[A-Za-z0-9._=-]{1,128}")

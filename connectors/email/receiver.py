@@ -11,12 +11,12 @@ from appeals.envelope import AppealEnvelope, Channel
 from appeals.errors import DecodeError, PermanentError, TransientError
 from appeals.registration import Contents, QuarantineItem, Registration
 from connectors.base import ConnectorPorts
-from connectors.email.authenticity import Authenticity
+from connectors.email.authenticity.authenticity_check import Authenticity
 from connectors.email.envelope_builder import SmtpEnvelope, build_envelope
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.message_parser import ParsedMail, parse_mail
-from connectors.email.own_mail import read_return_token
-from connectors.email.reports import MailReport, UnknownReportError, tell_report
+from connectors.email.parsing.message_parser import ParsedMail, parse_mail
+from connectors.email.reports.mail_reports import MailReport, UnknownReportError, tell_report
+from connectors.email.reports.own_mail import read_return_token
 
 logger = structlog.get_logger(__name__)
 

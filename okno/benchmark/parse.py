@@ -11,7 +11,7 @@ from pathlib import Path
 
 from connectors.email.envelope_builder import SmtpEnvelope, build_envelope
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.message_parser import parse_mail
+from connectors.email.parsing.message_parser import parse_mail
 from okno.benchmark.mail_corpus import make_corpus, read_corpus
 
 Progress = Callable[[str], None]

@@ -11,7 +11,7 @@ from imapclient.imap_utf7 import encode
 
 from appeals.errors import PermanentError, TransientError
 from connectors.base import HealthState
-from connectors.email import imap_reader
+from connectors.email.imap import imap_reader
 from tests.dovecot import PASSWORD, DovecotServer, MailUser
 
 from .conftest import MAILBOX

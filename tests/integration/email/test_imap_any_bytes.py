@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from config.channel_settings import ImapMailbox
-from connectors.email import imap_batches, imap_reader, imap_session, imap_wire
+from connectors.email.imap import imap_batches, imap_reader, imap_session, imap_wire
 
 from .imap_office import ImapOffice, mail
 from .imap_script import ScriptedImap, serving

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from appeals.envelope import AppealEnvelope
-from connectors.email.dns_lookup import DnsError, Resolver
+from connectors.email.authenticity.dns_lookup import DnsError, Resolver
 
 from .conftest import Dial, Office, OpenOffice, Wire
 from .dns_server import DnsServer, running_dns_server

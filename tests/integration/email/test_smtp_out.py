@@ -18,7 +18,7 @@ from appeals.errors import ConfigurationError, PermanentError, TransientError
 from appeals.reply import DeliveryState, ReplyKind
 from config.channel_settings import EmailSettings
 from connectors.base import HealthState, OutboundMessage
-from connectors.email.composer import Composer
+from connectors.email.sending.composer import Composer
 
 from .conftest import Office, OpenOffice
 

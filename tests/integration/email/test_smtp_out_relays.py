@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 
 from appeals.errors import ConfigurationError, PermanentError, TransientError
 from config.channel_settings import EmailSettings, RelayServer
-from connectors.email.composer import OutboundMail
-from connectors.email.relay import Relay
+from connectors.email.sending.composer import OutboundMail
+from connectors.email.sending.relay import Relay
 from okno.outside.smtp_relay import SmtpRelay
 
 MESSAGE_ID = f"{uuid7().hex}@okno.example"

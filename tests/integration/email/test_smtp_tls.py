@@ -208,7 +208,7 @@ async def test_a_renewal_is_seen_while_nobody_connects(
     open_office: OpenOffice, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ):
     """The health of an idle connector tells of the new certificate, not of the old one."""
-    monkeypatch.setattr("connectors.email.smtp_tls.WATCH_INTERVAL_S", 0.01)
+    monkeypatch.setattr("connectors.email.smtp.smtp_tls.WATCH_INTERVAL_S", 0.01)
     issuer.issue(days=3)
     office = await open_office(**issuer.settings)
     assert office.connector.health().state is HealthState.DEGRADED

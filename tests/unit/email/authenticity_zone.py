@@ -3,7 +3,7 @@
 # ruff: noqa: ARG002 - it knows nothing but texts
 from collections.abc import Mapping, Sequence
 
-from connectors.email.dns_lookup import DnsError
+from connectors.email.authenticity.dns_lookup import DnsError
 
 
 class TextZone:

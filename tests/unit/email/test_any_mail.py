@@ -13,8 +13,8 @@ from appeals.envelope import AppealEnvelope
 from appeals.registration import Contents
 from connectors.email.envelope_builder import SmtpEnvelope, build_envelope
 from connectors.email.mailboxes import Mailboxes
-from connectors.email.message_parser import parse_mail
-from connectors.email.mime import read_mime
+from connectors.email.parsing.message_parser import parse_mail
+from connectors.email.parsing.mime import read_mime
 
 MAILS = [path.read_bytes() for path in sorted((Path(__file__).parents[2] / "data" / "mail" / "mikel").glob("*.eml"))]
 MAILBOXES = Mailboxes(("appeals@okno.localhost",), sender="office@okno.localhost")

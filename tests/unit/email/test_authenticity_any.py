@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.channel_settings import EmailSettings
-from connectors.email.authenticity import Authenticity
+from connectors.email.authenticity.authenticity_check import Authenticity
 from connectors.email.envelope_builder import SmtpEnvelope
 
 from .authenticity_zone import TextZone

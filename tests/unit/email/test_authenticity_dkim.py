@@ -7,9 +7,9 @@ from dkim.canonicalization import CanonicalizationPolicy
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from connectors.email import dkim_body
-from connectors.email.dkim_body import LineTooLongError, body_hash
-from connectors.email.dkim_signatures import header_block, is_ambiguous
+from connectors.email.authenticity import dkim_body
+from connectors.email.authenticity.dkim_body import LineTooLongError, body_hash
+from connectors.email.authenticity.dkim_signatures import header_block, is_ambiguous
 
 _PIECES = st.lists(
     st.sampled_from([b"\r\n", b"\n", b" ", b"\t", b"  ", b"a", b"text", b"\r", b".", b"\xff"]), max_size=40

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.email.dmarc import DmarcOutcome, Vouched, check_dmarc, find_policy, parse_dmarc
-from connectors.email.dns_lookup import DnsError
+from connectors.email.authenticity.dmarc import DmarcOutcome, Vouched, check_dmarc, find_policy, parse_dmarc
+from connectors.email.authenticity.dns_lookup import DnsError
 
 from .authenticity_zone import TextZone
 

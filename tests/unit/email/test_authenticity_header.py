@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.email.authenticity_header import parse_results, trusted_results
+from connectors.email.authenticity.authenticity_header import parse_results, trusted_results
 
 GMAIL = (
     "mx.google.com; dkim=pass header.i=@example.org header.s=sel header.b=AbCd; "

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from connectors.email.dns_lookup import DnsError
-from connectors.email.networks import parse_ip
-from connectors.email.spf import check_spf
-from connectors.email.spf_record import SpfSyntaxError, parse_spf
+from connectors.email.authenticity.dns_lookup import DnsError
+from connectors.email.authenticity.spf import check_spf
+from connectors.email.authenticity.spf_record import SpfSyntaxError, parse_spf
+from connectors.email.smtp.networks import parse_ip
 
 SUITE = Path(__file__).parents[2] / "data" / "spf" / "rfc7208-tests.yml"
 

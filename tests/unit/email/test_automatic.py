@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.automatic import automatic_kind
-from connectors.email.headers import Headers
-from connectors.email.message_parser import parse_mail
-from connectors.email.own_mail import (
+from connectors.email.parsing.headers import Headers
+from connectors.email.parsing.message_parser import parse_mail
+from connectors.email.reports.automatic import automatic_kind
+from connectors.email.reports.own_mail import (
     find_own_ids,
     is_own_form,
     own_message_id,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from connectors.email.charsets import clean_block, clean_line, codec_name, decode_text, html_charset
-from connectors.email.double_encoding import undo_double_encoding
+from connectors.email.parsing.charsets import clean_block, clean_line, codec_name, decode_text, html_charset
+from connectors.email.parsing.double_encoding import undo_double_encoding
 
 RUSSIAN = "Здравствуйте! В нашем доме № 5 по улице Ленина третий день нет отопления. Прошу принять меры."
 LABELS = (

@@ -16,8 +16,8 @@ from appeals.reply import ReplyKind
 from config.channel_settings import DkimKey, EmailSettings
 from connectors.base import OutboundMessage
 from connectors.email import check_mail_out
-from connectors.email.composer import MAX_REFERENCES, Composer, OutboundMail
-from connectors.email.message_parser import parse_mail
+from connectors.email.parsing.message_parser import parse_mail
+from connectors.email.sending.composer import MAX_REFERENCES, Composer, OutboundMail
 
 MAILBOXES = ("appeals@okno.example", "bounces@okno.example")
 NOW = datetime(2025, 3, 3, 10, tzinfo=UTC)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from appeals.errors import ConfigurationError
 from config.channel_settings import DkimKey
-from connectors.email.dkim_signing import DkimSigner
+from connectors.email.sending.dkim_signing import DkimSigner
 
 MAIL = (
     b"From: =?utf-8?b?0J7RhNC40YE=?= <appeals@okno.example>\r\nTo: ivan@example.org\r\nSubject: Re: x\r\n"

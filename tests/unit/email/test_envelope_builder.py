@@ -8,8 +8,8 @@ from appeals.envelope import AppealEnvelope
 from appeals.numbering import new_number
 from connectors.email.envelope_builder import SmtpEnvelope, build_envelope
 from connectors.email.mailboxes import Delivery, Mailboxes
-from connectors.email.message_parser import parse_mail
-from connectors.email.smtp_replies import enhanced
+from connectors.email.parsing.message_parser import parse_mail
+from connectors.email.smtp.smtp_replies import enhanced
 
 MAILBOXES = Mailboxes(("Appeals@okno.localhost", "приём@почта.рф"), sender="office@okno.localhost")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.email.message_parser import parse_mail
+from connectors.email.parsing.message_parser import parse_mail
 
 MAIL = (
     b"From: Ivan <ivan@example.org>\r\nTo: appeals@okno.localhost\r\nSubject: Heating\r\n"

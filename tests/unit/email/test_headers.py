@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.double_encoding import undo_double_encoding
-from connectors.email.headers import (
+from connectors.email.parsing.double_encoding import undo_double_encoding
+from connectors.email.parsing.headers import (
     Headers,
     MailAddress,
     decode_header_text,

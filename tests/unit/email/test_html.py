@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.html_text import html_text, read_html_text
-from connectors.email.html_view import clean_html, take_out_images
-from connectors.email.message_parser import parse_mail
+from connectors.email.parsing.html_text import html_text, read_html_text
+from connectors.email.parsing.html_view import clean_html, take_out_images
+from connectors.email.parsing.message_parser import parse_mail
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pydantic import SecretStr, ValidationError
 
 from config.channel_settings import EmailSettings, ImapMailbox
 from connectors.email.envelope_builder import SmtpEnvelope
-from connectors.email.imap_cursor import CLOCK_SKEW, FolderCursor, first_cursor, renumbering, restarted
-from connectors.email.imap_intake import FetchedMail, _runs, believable
-from connectors.email.imap_log_in import server_text
-from connectors.email.imap_session import FolderState, MailSummary, _utc
+from connectors.email.imap.imap_cursor import CLOCK_SKEW, FolderCursor, first_cursor, renumbering, restarted
+from connectors.email.imap.imap_intake import FetchedMail, _runs, believable
+from connectors.email.imap.imap_log_in import server_text
+from connectors.email.imap.imap_session import FolderState, MailSummary, _utc
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 STATE = FolderState(uidvalidity=5, uidnext=101)

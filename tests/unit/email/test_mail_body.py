@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.calendar_event import read_calendar
-from connectors.email.flowed import unflow
-from connectors.email.message_parser import ParsedMail, parse_mail
-from connectors.email.protection import read_armour, signed_content
-from connectors.email.rtf import rtf_text
-from connectors.email.tnef import SIGNATURE, read_tnef
-from connectors.email.uuencode import take_out_files
+from connectors.email.parsing.calendar_event import read_calendar
+from connectors.email.parsing.flowed import unflow
+from connectors.email.parsing.message_parser import ParsedMail, parse_mail
+from connectors.email.parsing.protection import read_armour, signed_content
+from connectors.email.parsing.rtf import rtf_text
+from connectors.email.parsing.tnef import SIGNATURE, read_tnef
+from connectors.email.parsing.uuencode import take_out_files
 
 
 def _mail(*parts: tuple[str, bytes], kind: str = "multipart/mixed", head: str = "") -> ParsedMail:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from connectors.email.attachments import clean_name
-from connectors.email.headers import normalise_address
-from connectors.email.message_parser import ParsedMail, parse_mail
+from connectors.email.parsing.attachments import clean_name
+from connectors.email.parsing.headers import normalise_address
+from connectors.email.parsing.message_parser import ParsedMail, parse_mail
 
 MAIL_DATA = Path(__file__).parents[2] / "data" / "mail"
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"

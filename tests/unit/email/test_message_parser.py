@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.flowed import unflow
-from connectors.email.html_text import html_text
-from connectors.email.message_parser import ParsedMail, parse_mail
+from connectors.email.parsing.flowed import unflow
+from connectors.email.parsing.html_text import html_text
+from connectors.email.parsing.message_parser import ParsedMail, parse_mail
 
 MAILS = Path(__file__).parents[2] / "data" / "mail" / "mikel"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.mime import MAX_DEPTH, MAX_PARTS, MimePart, read_mime
+from connectors.email.parsing.mime import MAX_DEPTH, MAX_PARTS, MimePart, read_mime
 
 CORPUS = sorted((Path(__file__).parents[2] / "data" / "mail" / "mikel").glob("*.eml"))
 # Where the standard library reads something else, and why that is not wanted.

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.message_parser import parse_mail
-from connectors.email.parameters import parse_field, percent_decoded
+from connectors.email.parsing.message_parser import parse_mail
+from connectors.email.parsing.parameters import parse_field, percent_decoded
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.email.quotes import clean_text, is_forward
+from connectors.email.parsing.quotes import clean_text, is_forward
 
 MAIL_DATA = Path(__file__).parents[2] / "data" / "mail"
 SHARED_REPLIES = Path(__file__).parents[3].parent / "shared" / "data" / "reply_crisp"

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appeals.reply import DeliveryState
-from connectors.email.delivery_report import DeliveryReport
-from connectors.email.failure_reason import WORDS, FailureReason, describe_failure, failure_reason
-from connectors.email.message_parser import ParsedMail, parse_mail
-from connectors.email.read_receipt import ReadReceipt
+from connectors.email.parsing.message_parser import ParsedMail, parse_mail
+from connectors.email.reports.delivery_report import DeliveryReport
+from connectors.email.reports.failure_reason import WORDS, FailureReason, describe_failure, failure_reason
+from connectors.email.reports.read_receipt import ReadReceipt
 
 SAMPLES = Path(__file__).parents[2] / "data" / "mail_reports"
 MIKEL = Path(__file__).parents[2] / "data" / "mail" / "mikel"

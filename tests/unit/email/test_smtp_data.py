@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.email.smtp_data import DataOverrunError, read_data
+from connectors.email.smtp.smtp_data import DataOverrunError, read_data
 
 _PIECES = st.lists(
     st.sampled_from([b"\r\n", b".", b"..", b"\r", b"\n", b"a", b"text.\r\n", b".\n", b"\n.\n"]), max_size=60

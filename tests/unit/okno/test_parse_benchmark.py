@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appeals.errors import ConfigurationError
-from connectors.email.message_parser import parse_mail
+from connectors.email.parsing.message_parser import parse_mail
 from okno.benchmark.mail_corpus import KINDS, make_corpus, read_corpus
 from okno.benchmark.parse import bench_parse
 

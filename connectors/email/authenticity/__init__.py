@@ -1,0 +1,1 @@
+"""Where a mail is from: SPF, DKIM, DMARC."""

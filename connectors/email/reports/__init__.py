@@ -1,0 +1,1 @@
+"""What is no appeal: bounces, receipts, robots, our own mail."""

@@ -11,10 +11,9 @@ from functools import partial
 
 import structlog
 
-from appeals.errors import TransientError
 from connectors.base import Cursors
 from connectors.catch_up import CURSOR, OVERLAP, KeptIds, catch_up_regularly
-from connectors.fax.gateway import FaxGateway, ReceivedFax
+from connectors.fax.gateway import FaxGateway, PagesAwaitedError, ReceivedFax
 from connectors.fax.reception import GatewayBody
 
 logger = structlog.get_logger(__name__)
@@ -55,26 +54,24 @@ class FaxCatchUp:
     async def catch_up(self, gateway: FaxGateway) -> int:
         """Hand on what was missed; return how many. The very first time there is nothing to miss.
 
-        Raises TransientError or PermanentError if the gateway or the registry cannot be asked. Then, and while the
-        pages of one cannot be had, the cursor stays.
+        Raises TransientError or PermanentError if the gateway or the registry cannot be asked: the cursor stays, and
+        the next time covers the same ground.
         """
         begun_at = self._now()
         name = f"{CURSOR}/{gateway.name}"
         stored = await self._cursors.get(self._connector, name)
-        missed, put_off = 0, False
+        missed = 0
         for body in await gateway.incoming_since(datetime.fromisoformat(stored) - OVERLAP) if stored else ():
             event = await gateway.parse(CONTENT_TYPE, body)
             if isinstance(event, ReceivedFax) and event.fax_id not in self._kept:
                 try:
                     await self._receive(GatewayBody(gateway=gateway.name, content_type=CONTENT_TYPE, content=body))
-                except TransientError as error:
+                except PagesAwaitedError as error:  # noted: its receiver asks again by itself
                     logger.warning("connector.fax_unfetched", connector=self._connector, reason=str(error))
-                    put_off = True
                     continue
                 self.remember(event.fax_id)
                 missed += 1
-        if not put_off:  # else the next time covers the same ground
-            await self._cursors.put(self._connector, name, begun_at.isoformat())
+        await self._cursors.put(self._connector, name, begun_at.isoformat())
         if missed:
             logger.info("connector.caught_up", connector=self._connector, gateway=gateway.name, faxes=missed)
         return missed

@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from appeals.errors import PermanentError
+from appeals.errors import PermanentError, TransientError
 from appeals.reply import DeliveryState
+
+
+class PagesAwaitedError(TransientError):
+    """The pages cannot be had yet; the fax is noted, and they are asked for again."""
 
 
 class PagesGoneError(PermanentError):

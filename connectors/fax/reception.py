@@ -13,7 +13,7 @@ from appeals.registration import QuarantineItem, Registration
 from config.channel_settings import FaxSettings
 from connectors.base import ConnectorPorts
 from connectors.fax.envelope import DecodedFax, FaxOrigin, build_envelope, build_notice, normalise_number
-from connectors.fax.gateway import FaxGateway, PagesGoneError, ReceivedFax
+from connectors.fax.gateway import FaxGateway, PagesAwaitedError, PagesGoneError, ReceivedFax
 from connectors.fax.unfetched import UnfetchedFax, UnfetchedFaxes
 from connectors.pages.records import PagedDocument
 from connectors.pages.renderer import PageRenderer
@@ -116,14 +116,14 @@ class FaxReceiver:
         except TransientError as error:
             waiting = await self._note_failure(fax, call, str(error))
             if not self._hopeless(waiting):
-                raise
+                raise PagesAwaitedError(str(error), retry_after_s=error.retry_after_s) from error
             return await self._register_notice(fax, call, str(error), None)
         try:
             document = await self.read(content)
         except DecodeError as error:
             waiting = await self._note_failure(fax, call, str(error))
             if waiting.tries < UNREADABLE_TRIES:
-                raise TransientError(f"the pages that were fetched cannot be read: {error}") from error
+                raise PagesAwaitedError(f"the pages that were fetched cannot be read: {error}") from error
             return await self._register_notice(fax, call, str(error), content)
         late = await self._unfetched.was_given_up(key)
         origin = self._origin(

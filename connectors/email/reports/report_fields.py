@@ -42,7 +42,7 @@ def read_fields(content: bytes) -> Fields:
     """Return the fields of one block; lines that are none are passed over."""
     fields: Fields = {}
     for name, value in _FIELD.findall(decode_text(content)):
-        fields.setdefault(name.lower(), clean_line(" ".join(value.split())))
+        fields.setdefault(name.lower(), _printable(clean_line(" ".join(value.split()))))
     return fields
 
 
@@ -67,3 +67,8 @@ def ids_of_header(fields: Fields) -> tuple[str, ...]:
     """Return our own mark and the Message-ID of a mail's header."""
     names = (MARKER_HEADER.lower(), "message-id")
     return tuple(dict.fromkeys(item for name in names for item in parse_message_ids(fields.get(name))))
+
+
+def _printable(text: str) -> str:
+    """Return what can be seen: these words are shown to agents in one line."""
+    return "".join(letter for letter in text if letter.isprintable())

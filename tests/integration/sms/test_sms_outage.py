@@ -144,7 +144,7 @@ async def test_registry_that_comes_and_goes_loses_and_doubles_nothing(
     twilio: TwilioApi, monkeypatch: pytest.MonkeyPatch
 ):
     """Hooks that got 503, were never called, or were called twice: each message is registered once by the catch-up."""
-    monkeypatch.setattr("connectors.sms.catch_up.INTERVAL_S", 0.02)
+    monkeypatch.setattr("connectors.catch_up.INTERVAL_S", 0.02)
     chance = random.Random(3)  # noqa: S311 - trouble that can be repeated
     intake, cursors = RecordingIntake(), RecordingCursors()
     cursors.values["sms", "caught_up_to"] = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()

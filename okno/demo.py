@@ -13,18 +13,22 @@ from rich.text import Text
 
 from appeals.agent import Agent, Role
 from appeals.appeal import Appeal
+from appeals.cursors import RegistryCursors
 from appeals.envelope import Channel
 from appeals.errors import ConfigurationError
 from appeals.transcript import TRANSCRIPTION
 from config.settings import Settings
 from config.taxonomy import load_taxonomy
 from connectors.base import ConnectorHealth
-from okno.bootstrap import make_lifecycle, opened_registry
+from connectors.kiosk.devices import KioskDevices
+from connectors.kiosk.enrolment import KioskAdministration
+from okno.bootstrap import connectors_key, make_lifecycle, opened_registry
 from okno.daemon import Daemon, Running, run_until_signal
 from okno.data_folder import prepare_data_folder
 from okno.demo_messages import DemoMessage, load_demo_messages, messages_for
 from okno.log import configure_logs
 from okno.outside.city import MAILBOX, City
+from okno.secret_key import load_secret_key
 from okno.settings_file import load_settings
 
 PASSWORD = "okno-demo-2026"  # noqa: S105 - printed on the screen, for a demo on loopback
@@ -35,6 +39,7 @@ HINT_EVERY = 40  # lines: a screenful
 WIDE = 110  # columns
 CHANNEL_WEIGHTS = {Channel.EMAIL: 4, Channel.TELEGRAM: 3, Channel.SMS: 3, Channel.KIOSK: 2, Channel.FAX: 1}
 TIFF_CHANCE = 0.5
+TRIAL_KIOSK = "try-it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +61,11 @@ async def run_demo(options: DemoOptions) -> None:
         settings = _settings(options, city)
         configure_logs(settings.log)
         await _add_agents(settings)
+        kiosk_code = await _enrol_kiosk(settings)
         started: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
         daemon = Daemon(settings, on_running=started.set_result, progress=console.print)
         async with asyncio.TaskGroup() as group:
-            show = group.create_task(_show(started, city, options, console))
+            show = group.create_task(_show(started, city, options, console, kiosk_code=kiosk_code))
             group.create_task(_cancel_when_stopping(daemon, show))
             try:
                 await run_until_signal(daemon)
@@ -129,12 +135,26 @@ async def _add_agents(settings: Settings) -> None:
                 await lifecycle.put_agent(agent, PasswordHasher().hash(PASSWORD))
 
 
-async def _show(started: "asyncio.Future[Running]", city: City, options: DemoOptions, console: Console) -> None:
+async def _enrol_kiosk(settings: Settings) -> str:
+    """Return a code with which whoever tries the demo can make a kiosk of a browser tab."""
+    signing_key = connectors_key(load_secret_key(settings))
+    async with opened_registry(settings) as registry:
+        cursors, now = RegistryCursors(registry), registry.now()
+        devices = KioskDevices(settings.kiosk, cursors, signing_key=signing_key)
+        office = KioskAdministration(devices, cursors, signing_key=signing_key, now=now)
+        if TRIAL_KIOSK not in {kiosk.id for kiosk in await devices.all(now=now)}:
+            await office.add(TRIAL_KIOSK, name="Try it")
+        return (await office.enrol(TRIAL_KIOSK)).code
+
+
+async def _show(
+    started: "asyncio.Future[Running]", city: City, options: DemoOptions, console: Console, *, kiosk_code: str
+) -> None:
     """Print where everything is, then a line for each step of each appeal, while citizens write."""
     running = await started
     smtp_port = _smtp_port([connector.health() for connector in running.connectors])
     city.daemon_is_at(running.public_url, smtp_port=smtp_port)
-    _print_addresses(running, options, console)
+    _print_addresses(running, options, console, kiosk_code=kiosk_code)
     async with asyncio.TaskGroup() as group:
         group.create_task(_show_appeals(running, console))
         if options.traffic:
@@ -151,14 +171,15 @@ def _smtp_port(healths: list[ConnectorHealth]) -> int:
     raise ConfigurationError("the mail connector did not say where it listens")
 
 
-def _print_addresses(running: Running, options: DemoOptions, console: Console) -> None:
+def _print_addresses(running: Running, options: DemoOptions, console: Console, *, kiosk_code: str) -> None:
     """Print where everything is, one address a line, so that it can be copied from a narrow terminal."""
     url = running.public_url
     healths = {connector.name: connector.health() for connector in running.connectors}
     rows = [
         ("Agents' console", f"{url}/"),
         ("  log in as", f"{', '.join(agent.id for agent in demo_agents())}; password {PASSWORD}"),
-        ("Citizen's page", f"{url}/status"),
+        ("Citizen's page", f"{url}/write and {url}/status"),
+        ("Kiosk page", f"{url}/kiosk/ with the code {kiosk_code}"),
         *((f"Channel {name}", line) for name, health in healths.items() for line in _where(health)),
         ("API", f"{url}/api/openapi.json"),
         ("Health", f"{url}/readyz"),

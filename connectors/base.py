@@ -55,6 +55,18 @@ class Cursors(Protocol):
         """Commit the value. Call it only after what it stands for is registered (P1)."""
         ...
 
+    async def replace(self, connector: str, name: str, value: str, *, expected: str | None) -> bool:
+        """Commit the value if the one kept is still `expected` (None: there is none); tell whether it was."""
+        ...
+
+    async def items(self, connector: str, prefix: str) -> dict[str, str]:
+        """Return all values whose name begins with `prefix`, by name."""
+        ...
+
+    async def drop(self, connector: str, name: str) -> None:
+        """Forget a value; one that is not there is fine."""
+        ...
+
 
 class DeliveryReports(Protocol):
     """Where connectors report what became of a reply after `send` (call-backs, bounces)."""

@@ -3,14 +3,15 @@
 A webhook gets the next update of a chat only after the one before was answered (the Bot API server keeps a queue a
 chat), so no part can wait for the others unanswered. Each part is therefore committed to the connector's cursors, byte
 for byte, before it is acknowledged (P1), and the album is registered as soon as no further part has come for a short
-while, when it is full, when the chat goes on, or when the daemon stops. What a crash leaves behind is found by an index
-of open albums. The set of parts is frozen before it is registered under an id made of exactly this set, so that no
-repetition can add to it or replace it (P2); a straggler is registered as its own message.
+while, when it is full, when the chat goes on, or when the daemon stops. A row for each open album is written before its
+first part, so that what a crash leaves behind is found, by the next run or by another process. The set of parts is
+frozen before it is registered under an id made of exactly this set, so that no repetition can add to it or replace it
+(P2); a straggler is registered as its own message. Rows change by compare-and-set: several processes may take parts.
 """
 
 import asyncio
 import base64
-import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum, auto
@@ -27,6 +28,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_PARTS = 10  # https://core.telegram.org/bots/api#sendmediagroup
 MAX_GROUP_CHARS = 64  # of a media_group_id; they have 17
+ABANDONED_AFTER_S = 60.0  # open for so long: the process that took its parts is dead
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 30.0
 
@@ -74,29 +76,28 @@ class AlbumStage:
         self._due_s: dict[AlbumKey, float] = {}  # open albums, by the loop's clock
         self._retry_s: dict[AlbumKey, float] = {}
         self._locks: WeakValueDictionary[AlbumKey, asyncio.Lock] = WeakValueDictionary()
-        self._index_lock = asyncio.Lock()
         self._recovered = False
+        self._look_again_s = 0.0  # for what other processes left behind, by the loop's clock
         self._changed = asyncio.Event()
 
     async def add(self, key: AlbumKey, message_id: int, content: bytes, *, method: str) -> Taken:
         """Commit one part. Raises TransientError if nothing was kept."""
         await self.recover()
         async with self._holding(key):
-            record = await self._read(key)
-            if record.frozen:  # left behind in the middle of its registration
-                record = await self._flush(key, record)
-            if message_id in record.taken:
-                return Taken.KNOWN
-            if record.taken:
-                return Taken.STRAGGLER
-            if key not in self._due_s:
-                await self._index(add=key)
-            parts = {**record.parts, message_id: base64.b64encode(content).decode("ascii")}
-            record = record.model_copy(update={"parts": parts, "method": method})
-            await self._write(key, record)
+            while True:
+                stored, record = await self._read(key)
+                if record.frozen:  # left behind in the middle of its registration
+                    record = await self._flush(key)
+                if record.taken:
+                    return Taken.KNOWN if message_id in record.taken else Taken.STRAGGLER
+                if key not in self._due_s:
+                    await self._cursors.put(self._connector, self._open_name(key), str(time.time()))
+                parts = {**record.parts, message_id: base64.b64encode(content).decode("ascii")}
+                if await self._swap(key, stored, record.model_copy(update={"parts": parts, "method": method})):
+                    break  # else another process has added a part
             self._plan(key, self._linger_s)
             if len(parts) >= MAX_PARTS:
-                await self._flush(key, record)
+                await self._flush(key)
         return Taken.STAGED
 
     async def settle(self, chat: int) -> None:
@@ -116,22 +117,26 @@ class AlbumStage:
     async def flush(self, key: AlbumKey) -> None:
         """Register an album as it stands. Raises TransientError: it stays open."""
         async with self._holding(key):
-            await self._flush(key, await self._read(key))
+            await self._flush(key)
 
     async def external_id_of(self, key: AlbumKey, message_id: int) -> str:
         """Return the external id under which a part was registered; "" if it was not as a part of an album."""
-        record = await self._read(key)
+        _, record = await self._read(key)
         return record.external_id if message_id in record.taken else ""
 
     async def recover(self) -> None:
         """Find the albums that an earlier run left open."""
-        if self._recovered:
-            return
-        async with self._index_lock:
-            for key in await self._read_index():
-                if key not in self._due_s:
-                    self._plan(key, self._linger_s)
+        if not self._recovered:
+            await self._find_open(older_than_s=0.0)
             self._recovered = True
+
+    async def _find_open(self, *, older_than_s: float) -> None:
+        prefix = f"open_album:{self._bot_id}:"
+        for name, opened_at in (await self._cursors.items(self._connector, prefix)).items():
+            chat, _, group = name.removeprefix(prefix).partition(":")
+            key = AlbumKey(chat=int(chat), group=group)
+            if key not in self._due_s and time.time() - float(opened_at) >= older_than_s:
+                self._plan(key, self._linger_s)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Register albums when their time has come, until `stopping`; a failure is tried again."""
@@ -144,8 +149,12 @@ class AlbumStage:
                 await self._try_flush(key)
 
     async def _try_recover(self) -> None:
+        now_s = asyncio.get_running_loop().time()
         try:
             await self.recover()
+            if now_s >= self._look_again_s:
+                self._look_again_s = now_s + ABANDONED_AFTER_S
+                await self._find_open(older_than_s=ABANDONED_AFTER_S)
         except OknoError as error:
             logger.warning("connector.albums_unreadable", connector=self._connector, reason=str(error))
         except Exception:  # an index that nobody can read: new albums go on
@@ -175,17 +184,20 @@ class AlbumStage:
         delay_s = self._retry_s[key] = min(self._retry_s.get(key, FIRST_RETRY_S / 2) * 2, MAX_RETRY_S)
         self._plan(key, delay_s)
 
-    async def _flush(self, key: AlbumKey, record: _Record) -> _Record:
-        """Register what is staged; with the key's lock held."""
-        if record.parts:
+    async def _flush(self, key: AlbumKey) -> _Record:
+        """Register what is staged and return the record as it then stands; with the key's lock held."""
+        while True:
+            stored, record = await self._read(key)
+            if not record.parts:
+                break
             if not record.frozen:
-                record = record.model_copy(update={"frozen": True})
-                await self._write(key, record)
+                if not await self._swap(key, stored, record.model_copy(update={"frozen": True})):
+                    continue  # another process has added a part, or frozen it
+                stored, record = await self._read(key)
             contents = [base64.b64decode(record.parts[number]) for number in sorted(record.parts)]
             external_id = await self._register(key, contents, record.method)
-            record = _Record(taken=tuple(sorted(record.parts)), external_id=external_id)
-            await self._write(key, record)
-        await self._index(remove=key)
+            await self._swap(key, stored, _Record(taken=tuple(sorted(record.parts)), external_id=external_id))
+        await self._cursors.drop(self._connector, self._open_name(key))
         self._due_s.pop(key, None)
         self._retry_s.pop(key, None)
         return record
@@ -201,23 +213,17 @@ class AlbumStage:
             yield
 
     # ---- rows
-    async def _read(self, key: AlbumKey) -> _Record:
+    async def _read(self, key: AlbumKey) -> tuple[str | None, _Record]:
+        """Return the row as it is kept, for compare-and-set, and what it says."""
         stored = await self._cursors.get(self._connector, self._name(key))
-        return _Record.model_validate_json(stored) if stored else _Record()
+        return stored, _Record.model_validate_json(stored) if stored else _Record()
 
-    async def _write(self, key: AlbumKey, record: _Record) -> None:
-        await self._cursors.put(self._connector, self._name(key), record.model_dump_json())
+    async def _swap(self, key: AlbumKey, stored: str | None, record: _Record) -> bool:
+        value = record.model_dump_json()
+        return await self._cursors.replace(self._connector, self._name(key), value, expected=stored)
 
     def _name(self, key: AlbumKey) -> str:
         return f"album:{self._bot_id}:{key.chat}:{key.group}"
 
-    async def _read_index(self) -> list[AlbumKey]:
-        stored = await self._cursors.get(self._connector, f"albums:{self._bot_id}")
-        return [AlbumKey(chat=chat, group=group) for chat, group in json.loads(stored or "[]")]
-
-    async def _index(self, *, add: AlbumKey | None = None, remove: AlbumKey | None = None) -> None:
-        async with self._index_lock:
-            before = await self._read_index()
-            after = [key for key in before if key not in (add, remove)] + ([add] if add else [])
-            if after != before:
-                await self._cursors.put(self._connector, f"albums:{self._bot_id}", json.dumps(after))
+    def _open_name(self, key: AlbumKey) -> str:
+        return f"open_album:{self._bot_id}:{key.chat}:{key.group}"

@@ -72,3 +72,20 @@ async def test_cursors_are_kept(registry):
         await cursors.put("telegram", "offset", value)
     await cursors.put("email", "offset", "9")
     assert await cursors.get("telegram", "offset") == "2"
+
+
+async def test_cursors_are_swapped_listed_and_dropped(registry):
+    """Compare-and-set among writers: one wins; names are found by their beginning, wildcards being plain letters."""
+    cursors = RegistryCursors(registry)
+    won = await asyncio.gather(*(cursors.replace("t", "a:1", str(n), expected=None) for n in range(5)))
+    assert sorted(won) == [False, False, False, False, True]
+    value = await cursors.get("t", "a:1")
+    assert not await cursors.replace("t", "a:1", "x", expected="something else")
+    assert await cursors.replace("t", "a:1", "x", expected=value)
+    await cursors.put("t", "a%2", "y")
+    await cursors.put("other", "a:1", "z")
+    assert await cursors.items("t", "a:") == {"a:1": "x"}
+    assert await cursors.items("t", "a%") == {"a%2": "y"}
+    for _ in range(2):
+        await cursors.drop("t", "a:1")
+    assert await cursors.get("t", "a:1") is None

@@ -95,6 +95,22 @@ class RecordingCursors:
             raise self.down
         self.values[connector, name] = value
 
+    async def replace(self, connector: str, name: str, value: str, *, expected: str | None) -> bool:
+        if await self.get(connector, name) != expected:
+            return False
+        await self.put(connector, name, value)
+        return True
+
+    async def items(self, connector: str, prefix: str) -> dict[str, str]:
+        if self.down:
+            raise self.down
+        return {name: value for (of, name), value in self.values.items() if of == connector and name.startswith(prefix)}
+
+    async def drop(self, connector: str, name: str) -> None:
+        if self.down:
+            raise self.down
+        self.values.pop((connector, name), None)
+
 
 class RecordingDesk:
     """Knows the appeals in `appeals`, by the asker's value."""

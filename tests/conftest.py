@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests import servers
 from tests.clamd import ClamdServer, running_clamd
@@ -17,6 +18,10 @@ from tests.dovecot import DovecotServer, running_dovecot
 from tests.postfix import PostfixServer, running_postfix
 from tests.servers import PostgresServer, RedisServer, ServerNotFoundError
 from tests.tesseract import find_tesseract
+
+# No property is about how long it takes: a busy machine must not make it fail.
+settings.register_profile("okno", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("okno")
 
 
 def _missing(error: ServerNotFoundError) -> NoReturn:

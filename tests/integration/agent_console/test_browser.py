@@ -103,7 +103,9 @@ async def test_an_agent_accepts_reads_answers_and_closes_by_keyboard(page_site: 
     await expect(page.get_by_role("region", name="Переписка")).to_contain_text("Третий день холодно.")
     picture = page.get_by_role("img", name="батарея.png")
     await expect(picture).to_be_visible()
-    assert await picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert await picture.evaluate(
+        "image => image.decode().then(() => image.naturalWidth > 0)"
+    )  # waits until it is loaded
 
     await page.keyboard.press("r")
     await page.keyboard.type("Мастер будет у вас сегодня.")

@@ -15,9 +15,11 @@ from agent_console.problems import BROKEN_BODY, ProblemError
 from agent_console.session import SessionKeeper
 from agent_console.uploads import OCTET_STREAM, TEXT, UploadShelf, clean_name
 from agent_console.views import UploadView
+from appeals.agent import Agent
 from appeals.conversation import Conversation
-from appeals.envelope import Attachment
+from appeals.envelope import AppealEnvelope, Attachment
 from appeals.findings import INFECTED, is_risky
+from appeals.registry import Registry
 
 SHOWN_IN_PLACE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf", TEXT}
@@ -69,6 +71,9 @@ SHA256 = Parameter(
     description="The blob's hash",
     schema={"type": "string", "pattern": "^[0-9a-f]{64}$"},
 )
+ENVELOPE_ID = Parameter(
+    name="envelope_id", place="path", description="The envelope's id", schema={"type": "string", "format": "uuid"}
+)
 
 
 class FileApi:
@@ -82,12 +87,6 @@ class FileApi:
 
     def endpoints(self) -> list[Endpoint]:
         """Return what this part answers."""
-        envelope_id = Parameter(
-            name="envelope_id",
-            place="path",
-            description="The envelope's id",
-            schema={"type": "string", "format": "uuid"},
-        )
         download = Parameter(name="download", description="1: never show it in place", schema={"type": "string"})
         accept_risk = Parameter(
             name="accept_risk", description="1: a supervisor wants an infected file", schema={"type": "string"}
@@ -107,7 +106,7 @@ class FileApi:
                 handler=self.raw,
                 summary="The original bytes of a message",
                 sends_bytes=True,
-                parameters=(NUMBER, envelope_id),
+                parameters=(NUMBER, ENVELOPE_ID),
             ),
             Endpoint(
                 method="POST",
@@ -122,10 +121,9 @@ class FileApi:
 
     async def blob(self, request: web.Request) -> web.Response:
         """Answer an attachment of an envelope or a reply of this appeal, and of no other."""
-        session = await self._sessions.require(request)
-        conversation = await self._conversation(request)
+        agent, conversation = await visible_conversation(request, self._sessions, self._registry)
         attachment = find_attachment(conversation, request.match_info["sha256"])
-        if _is_infected(attachment) and not (oversees(session.agent) and "accept_risk" in request.query):
+        if _is_infected(attachment) and not (oversees(agent) and "accept_risk" in request.query):
             raise ProblemError(HTTPStatus.FORBIDDEN, "infected", detail=attachment.name)
         content = await self._registry.read_blob(attachment.sha256)
         return file_response(
@@ -137,11 +135,8 @@ class FileApi:
 
     async def raw(self, request: web.Request) -> web.Response:
         """Answer the bytes as they came in."""
-        conversation = await self._conversation(request)
-        wanted = request.match_info["envelope_id"].lower()
-        envelope = next((one for one in conversation.envelopes if str(one.id) == wanted), None)
-        if envelope is None:
-            raise ProblemError(HTTPStatus.NOT_FOUND, "not_found", detail="no such envelope in this appeal")
+        _, conversation = await visible_conversation(request, self._sessions, self._registry)
+        envelope = find_envelope(conversation, request.match_info["envelope_id"])
         content = await self._registry.read_blob(envelope.raw.sha256)
         suffix = "eml" if envelope.raw.media_type == "message/rfc822" else "bin"
         name = f"{conversation.appeal.number}-{envelope.id}.{suffix}"
@@ -160,12 +155,6 @@ class FileApi:
             expires_at=record.expires_at,
         )
         return json_response(view, status=HTTPStatus.CREATED)
-
-    async def _conversation(self, request: web.Request) -> Conversation:
-        session = await self._sessions.require(request)
-        appeal = await self._registry.appeal_by_number(request.match_info["number"])
-        check_may_see(session.agent, appeal)
-        return await self._registry.conversation(appeal.id)
 
     async def _read_file(self, request: web.Request) -> tuple[str, bytes]:
         if request.content_type != "multipart/form-data":
@@ -205,6 +194,24 @@ def _malformed() -> ProblemError:
 
 def _is_infected(attachment: Attachment) -> bool:
     return any(finding.partition(":")[0] == INFECTED for finding in attachment.findings)
+
+
+async def visible_conversation(
+    request: web.Request, sessions: SessionKeeper, registry: Registry
+) -> tuple[Agent, Conversation]:
+    """Return who asks and the appeal in the path; raises ProblemError unless they may see it."""
+    session = await sessions.require(request)
+    appeal = await registry.appeal_by_number(request.match_info["number"])
+    check_may_see(session.agent, appeal)
+    return session.agent, await registry.conversation(appeal.id)
+
+
+def find_envelope(conversation: Conversation, envelope_id: str) -> AppealEnvelope:
+    """Return the message with that id; raises ProblemError 404 if this appeal has none."""
+    for envelope in conversation.envelopes:
+        if str(envelope.id) == envelope_id.lower():
+            return envelope
+    raise ProblemError(HTTPStatus.NOT_FOUND, "not_found", detail="no such envelope in this appeal")
 
 
 def find_attachment(conversation: Conversation, sha256: str) -> Attachment:

@@ -7,16 +7,14 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from agent_console.access import check_may_see
 from agent_console.appeal_api import NUMBER
 from agent_console.deps import ConsoleDeps, PageRenderer
 from agent_console.endpoint import Endpoint, Parameter, json_response, read_json
-from agent_console.file_api import GUARD, SHA256, find_attachment
+from agent_console.file_api import ENVELOPE_ID, GUARD, SHA256, find_attachment, find_envelope, visible_conversation
 from agent_console.problems import ProblemError
 from agent_console.session import SessionKeeper
 from agent_console.views import EstimateRequest, EstimateView, PagesView
 from appeals.answer import answer_target
-from appeals.conversation import Conversation
 from appeals.envelope import AppealEnvelope
 from appeals.findings import is_risky
 
@@ -40,12 +38,6 @@ class PageApi:
     def endpoints(self) -> list[Endpoint]:
         """Return what this part answers."""
         page = Parameter(name="page", place="path", description="From 1", schema={"type": "integer", "minimum": 1})
-        envelope_id = Parameter(
-            name="envelope_id",
-            place="path",
-            description="The envelope's id",
-            schema={"type": "string", "format": "uuid"},
-        )
         return [
             Endpoint(
                 method="GET",
@@ -69,7 +61,7 @@ class PageApi:
                 handler=self.html,
                 summary="A message's HTML, cleaned, with its own pictures and none from elsewhere",
                 sends_bytes=True,
-                parameters=(NUMBER, envelope_id),
+                parameters=(NUMBER, ENVELOPE_ID),
             ),
             Endpoint(
                 method="POST",
@@ -99,10 +91,9 @@ class PageApi:
 
     async def html(self, request: web.Request) -> web.Response:
         """Answer the cleaned HTML, to be shown in a frame without any rights."""
-        conversation = await self._conversation(request)
-        wanted = request.match_info["envelope_id"].lower()
-        envelope = next((one for one in conversation.envelopes if str(one.id) == wanted), None)
-        if envelope is None or envelope.html is None:
+        _, conversation = await visible_conversation(request, self._sessions, self._registry)
+        envelope = find_envelope(conversation, request.match_info["envelope_id"])
+        if envelope.html is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "not_found", detail="no such HTML in this appeal")
         cleaned = (await self._registry.read_blob(envelope.html.sha256)).decode("utf-8", "replace")
         pictures = await self._pictures(envelope)
@@ -112,7 +103,7 @@ class PageApi:
 
     async def estimate(self, request: web.Request) -> web.Response:
         """Answer parts and price of an answer on this appeal's way back; 404 where there are no such limits."""
-        conversation = await self._conversation(request)
+        _, conversation = await visible_conversation(request, self._sessions, self._registry)
         wanted = await read_json(request, EstimateRequest)
         target = answer_target(conversation.envelopes, self._deps.routes)
         estimate = None if target is None else self._deps.estimate(target.connector, wanted.text)
@@ -130,14 +121,9 @@ class PageApi:
             )
         )
 
-    async def _conversation(self, request: web.Request) -> Conversation:
-        session = await self._sessions.require(request)
-        appeal = await self._registry.appeal_by_number(request.match_info["number"])
-        check_may_see(session.agent, appeal)
-        return await self._registry.conversation(appeal.id)
-
     async def _attachment(self, request: web.Request) -> bytes:
-        attachment = find_attachment(await self._conversation(request), request.match_info["sha256"])
+        _, conversation = await visible_conversation(request, self._sessions, self._registry)
+        attachment = find_attachment(conversation, request.match_info["sha256"])
         return await self._registry.read_blob(attachment.sha256)
 
     def _renderer(self) -> PageRenderer:

@@ -19,6 +19,12 @@ class Changes:
     deliver: list[UUID] = field(default_factory=list)  # replies to send
     agent_messages: list[tuple[str, Mapping[str, object]]] = field(default_factory=list)  # for agents' consoles
 
+    def note(self, appeal: Appeal) -> None:
+        """Let the leader and whoever holds the appeal read it again."""
+        self.route_appeals.append(appeal.id)
+        if appeal.agent_id is not None:
+            self.agent_messages.append((appeal.agent_id, appeal_changed(appeal)))
+
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in self.__slots__)
 

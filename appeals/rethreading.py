@@ -12,7 +12,7 @@ from appeals.envelope import AppealEnvelope
 from appeals.errors import NotFoundError, PermanentError
 from appeals.intake_policy import IntakePolicy
 from appeals.lifecycle import rescind_offers
-from appeals.notify import Changes, Notifier, appeal_changed
+from appeals.notify import Changes, Notifier
 from appeals.registration_group import RegistrationGroup
 from appeals.registry import Registry, Transaction
 from appeals.threading import inbound_key
@@ -47,7 +47,7 @@ class Rethreading:
             left = appeals.change(appeal_id, "envelope.split_off", actor=actor, data=data)
             await appeals.write()
         changes = group.changes
-        _tell(changes, left)
+        changes.note(left)
         await self._notifier.notify(changes)
         return left, opened
 
@@ -77,7 +77,7 @@ class Rethreading:
             target = appeals.change(target.id, "envelope.moved_here", actor=actor, data=data)
             await appeals.write()
         for appeal in (left, target):
-            _tell(changes, appeal)
+            changes.note(appeal)
         await self._notifier.notify(changes)
         return left, target
 
@@ -120,9 +120,3 @@ async def _rehang(transaction: Transaction, envelope: AppealEnvelope, appeal_id:
         keys = tables.thread_keys
         statement = update(keys).where(keys.c.key == inbound_key(envelope.threading.message_id)[:1024])
         await transaction.connection.execute(statement.values(appeal_id=appeal_id))
-
-
-def _tell(changes: Changes, appeal: Appeal) -> None:
-    changes.route_appeals.append(appeal.id)
-    if appeal.agent_id is not None:
-        changes.agent_messages.append((appeal.agent_id, appeal_changed(appeal)))

@@ -164,6 +164,4 @@ async def _named_by_us(transaction: Transaction, appeal: Appeal, envelope_id: UU
 def _tell(changes: Changes, appeal: Appeal) -> None:
     if appeal.state is AppealState.REGISTERED:
         changes.classify.append(appeal.id)
-    changes.route_appeals.append(appeal.id)
-    if appeal.agent_id is not None:
-        changes.agent_messages.append((appeal.agent_id, appeal_changed(appeal)))
+    changes.note(appeal)
